@@ -1,0 +1,23 @@
+"""Units in which perturbations of inputs are counted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ringtest.data import AuditData
+
+
+def spread(data: AuditData) -> Tensor:
+    """Standard deviation of each column of a table, channel of an image, feature of a sequence.
+
+    Returns:
+        Float32 of shape (1, ...) that broadcasts against a batch; 0 for what is constant.
+    """
+    x = data.inputs
+    kept = {"table": set(range(1, x.ndim)), "image": {1} if x.ndim == 4 else set()}.get(
+        data.modality or "", {x.ndim - 1}
+    )
+    over = tuple(d for d in range(x.ndim) if d not in kept)
+    sd = torch.std(x.float(), dim=over, correction=0, keepdim=True)
+    return torch.where(x.amax(dim=over, keepdim=True) > x.amin(dim=over, keepdim=True), sd, 0.0)

@@ -1,0 +1,174 @@
+"""Debiased linear CKA: the exact delete-one jackknife on rows, and all layer pairs from moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest import margins
+from ringtest.estimate import Estimate, from_deletions
+from ringtest.evidence import GRAM_WIDTH, Evidence
+from ringtest.measure import (
+    ORTHOGONAL,
+    PERMUTATION,
+    SCALE,
+    NotMeasurable,
+    PairMeasure,
+    Setting,
+    measure,
+)
+from ringtest.moments import hsic, ratio
+
+
+class Prepared:
+    """Centred rows of one layer with its own HSIC, whole and without each row."""
+
+    def __init__(self, rows: Tensor, units: NDArray[np.int64] | None = None) -> None:
+        """Take (m, d) rows; raises NotMeasurable if nothing varies or there are under 5 rows."""
+        x = rows.double()
+        self.x = x - x.mean(0)
+        self.n = int(x.shape[0])
+        self.units = units
+        self.norm = self.x.square().sum(1)
+        total = float(self.norm.sum())
+        if self.n < 5 or not total > 0:
+            raise NotMeasurable("no unit of the layer varies, or under 5 rows")
+        self.heaviest = float(self.norm.max()) / total
+        """Largest share of one row in the sum of squared norms."""
+        self.k = self.x @ self.x.sum(0) - self.norm
+        # Built for wide layers only: d x d products would cost more than the m x m Gram matrix.
+        self.gram = self.x @ self.x.T if self.x.shape[1] > GRAM_WIDTH else None
+        self.own, self.own_without = _hsic_and_deletions(self, self)
+
+    def outer(self, v: Tensor) -> Tensor:
+        """X X' v."""
+        return self.gram @ v if self.gram is not None else self.x @ (self.x.T @ v)
+
+
+def _hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
+    """Unbiased HSIC and its (n,) values without each row, exactly."""
+    n = a.n
+    both = a.norm * b.norm
+    if a.gram is not None or b.gram is not None:
+        gram_a = a.gram if a.gram is not None else a.x @ a.x.T
+        gram_b = b.gram if b.gram is not None else b.x @ b.x.T
+        d = (gram_a * gram_b).sum(1) - both
+    else:
+        d = ((a.x @ (a.x.T @ b.x)) * b.x).sum(1) - both
+    t1, sx, sy, t3 = d.sum(), a.k.sum(), b.k.sum(), a.k @ b.k
+    c1 = b.outer(a.k) - a.k * b.norm
+    c2 = a.outer(b.k) - b.k * a.norm
+    without = hsic(
+        t1 - 2 * d,
+        sx - 2 * a.k,
+        sy - 2 * b.k,
+        t3 - a.k * b.k - c1 - c2 + d,
+        torch.full_like(d, n - 1),
+    )
+    return hsic(t1, sx, sy, t3, n), without
+
+
+def compare(a: Prepared, b: Prepared) -> Estimate:
+    """atanh of the debiased CKA of two prepared layers, with its jackknife influences."""
+    cross, without = _hsic_and_deletions(a, b)
+    limit = margins.CKA_CLIP
+
+    def z(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
+        return ratio(xy, xx, yy).clamp(-limit, limit).atanh()
+
+    value = float(z(cross, a.own, b.own))
+    deleted = z(without, a.own_without, b.own_without).numpy()
+    return from_deletions(value, deleted, a.n, a.units)
+
+
+@measure
+class CKA(PairMeasure):
+    """Debiased linear centred kernel alignment of two layers.
+
+    Rows (m, d1) and (m, d2) of the same inputs, any widths; about [-1, 1], 1 for codes that are
+    equal up to rotation and scale, 0 in expectation for unrelated ones. Judged as atanh(CKA).
+    One row moved far enough drives it to 0, so it is never evidence alone.
+
+    Source: Song et al. 2012 (unbiased HSIC); Kornblith et al. 2019; Murphy et al. 2024 (debiasing).
+    """
+
+    id = "similarity.cka"
+    about = "debiased linear CKA of student and members, last hidden layer and all layer pairs"
+    direction = "higher"
+    range = (-1.0, 1.0)
+    invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
+    null_value = 0.0
+    group = "global geometry"
+    statistic = "atanh(cka)"
+    unit = "z"
+    needs = frozenset({"sample", "moments", "cross_model"})
+    on = ("clean", "off_support", "certified", "unlabelled")
+    source = "Kornblith et al. 2019, Song et al. 2012"
+
+    def prepare(self, evidence: Evidence, at: Setting) -> Prepared:
+        """Centre the last hidden layer and compute its own HSIC."""
+        return Prepared(evidence.last, at.sample_units)
+
+    def compare(self, a: Any, b: Any) -> Estimate:
+        """Similarity of two models on the same rows."""
+        return compare(a, b)
+
+    def raw(self, value: float) -> float:
+        """CKA from z."""
+        return math.tanh(value)
+
+    def slope(self, value: float) -> float:
+        """d tanh(z) / dz."""
+        return 1.0 - math.tanh(value) ** 2
+
+    def chance(self, prepared: Sequence[Any]) -> float:  # noqa: ARG002 - protocol
+        """Unrelated codes have CKA 0 after debiasing."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """Debiased CKA of one layer of each of two models."""
+
+    layer_a: str
+    layer_b: str
+    value: float
+
+
+def layer_pairs(
+    a: Evidence, b: Evidence, moments: dict[tuple[str, str], Any]
+) -> list[LayerPair]:
+    """CKA of every layer of ``a`` with every layer of ``b``.
+
+    From moments over all rows where both layers are narrow, else on the sample of rows.
+    """
+    wide: dict[tuple[int, str], Prepared | None] = {}
+
+    def prepared(which: int, evidence: Evidence, name: str) -> Prepared | None:
+        if (which, name) not in wide:
+            try:
+                wide[which, name] = Prepared(evidence.sample[name])
+            except NotMeasurable:
+                wide[which, name] = None
+        return wide[which, name]
+
+    out = []
+    for la in a.names:
+        for lb in b.names:
+            if (la, lb) in moments and moments[la, lb].n:
+                cross = moments[la, lb].hsic()
+                value = ratio(cross, a.moments[la].hsic(), b.moments[lb].hsic())
+            else:
+                pa, pb = prepared(0, a, la), prepared(1, b, lb)
+                if pa is None or pb is None:
+                    continue
+                value = ratio(_hsic_and_deletions(pa, pb)[0], pa.own, pb.own)
+            out.append(LayerPair(la, lb, float(value)))
+    return out

@@ -1,0 +1,67 @@
+"""How far a representation moves under a transformation that should change nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.estimate import row_mean
+from ringtest.evidence import Evidence
+from ringtest.measure import (
+    LINEAR,
+    ORTHOGONAL,
+    PERMUTATION,
+    SCALE,
+    ModelMeasure,
+    NotMeasurable,
+    Reading,
+    Setting,
+    measure,
+)
+from ringtest.representations import whitener
+from ringtest.tasks import AnyTask
+
+
+@measure
+class InvarianceSpread(ModelMeasure):
+    """Mean squared whitened movement of a layer under an invariance, over that of random pairs.
+
+    Rows (m, d) before and after; in [0, inf), lower is better: 0 the code does not move, 1 it moves
+    as far as to another row. Whitened on the unchanged rows of the same layer.
+
+    Source: after Kumar et al. 2025 (fractured entangled representations).
+    """
+
+    id = "structure.invariance_spread"
+    about = "whitened movement of a layer under an invariance, over the distance of random pairs"
+    direction = "lower"
+    range = (0.0, np.inf)
+    invariant_to = frozenset({PERMUTATION, ORTHOGONAL, LINEAR, SCALE})
+    null_value = 1.0
+    group = "invariance"
+    unit = "of random pairs"
+    needs = frozenset({"sample", "clean_pair"})
+    on = ("certified", "invariance")
+    source = "after arXiv 2505.11581"
+
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:  # noqa: ARG002
+        """Row i must be a changed row i."""
+        return condition.keeps_rows
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """One reading a captured layer that has not collapsed to a constant."""
+        assert evidence.clean is not None
+        out = []
+        for name in evidence.names:
+            before = evidence.clean.sample[name]
+            try:
+                white = whitener(before)
+            except NotMeasurable:
+                if name == evidence.names[-1]:
+                    raise
+                continue
+            moved = (white(evidence.sample[name]) - white(before)).square().sum(1)
+            estimate = row_mean((moved / white.random_pair).numpy(), at.sample_units)
+            out.append(Reading(estimate, "movement", name, evidence.depth(name)))
+        return out

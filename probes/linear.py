@@ -1,0 +1,123 @@
+"""Ridge probes: fitted from moments, all folds at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest import margins
+from ringtest.moments import ridge
+from ringtest.representations import standardised
+
+
+@dataclass(frozen=True)
+class Concept:
+    """Something to decode: a target, or a factor that the user supplies."""
+
+    name: str
+    columns: Tensor
+    """(m, q) float64: one column a class (one-hot), or the values."""
+    classes: Tensor | None
+    """(m,) class codes, or None for values."""
+
+    @classmethod
+    def of(cls, name: str, values: NDArray[np.generic] | Tensor) -> Concept:
+        """Classes if the values are not floats, else columns to regress."""
+        array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
+        if array.dtype.kind == "f":
+            return cls(name, torch.from_numpy(array.astype(np.float64)).reshape(len(array), -1), None)
+        codes = torch.from_numpy(np.unique(array, return_inverse=True)[1].astype(np.int64))
+        count = int(codes.max()) + 1
+        return cls(name, torch.nn.functional.one_hot(codes, count).double(), codes)
+
+    @property
+    def statistic(self) -> str:
+        """What :meth:`score` averages to."""
+        return "R^2" if self.classes is None else "accuracy"
+
+    @property
+    def chance(self) -> float:
+        """Score of the best constant answer."""
+        return 0.0 if self.classes is None else float(self.columns.mean(0).max())
+
+    def score(self, predicted: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """(m,) score of each row: 1 where right, or 1 - squared error / variance."""
+        if self.classes is not None:
+            return (predicted.argmax(-1) == self.classes[rows]).double()
+        variance = self.columns.var(dim=0, unbiased=False).sum()
+        return 1.0 - (predicted - self.columns[rows]).square().sum(-1) / variance
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fitted ridge probe on standardised features."""
+
+    centre: Tensor
+    scale: Tensor
+    weights: Tensor
+    """(d, q)"""
+    offset: Tensor
+    """(q,)"""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(b, d) rows to (b, q) predictions."""
+        return ((rows - self.centre) / self.scale) @ self.weights + self.offset
+
+
+def fit(x: Tensor, y: Tensor) -> Probe:
+    """Ridge on (m, d) features, standardised on these rows, penalty 0.01 m."""
+    n = x.shape[0]
+    return _solve(x.T @ x, x.T @ y, x.sum(0), y.sum(0), n)
+
+
+def cross_validated(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
+    """Out-of-fold predictions of a ridge probe.
+
+    Args:
+        x: (m, d) features.
+        y: (m, q) targets.
+        fold: (m,) fold of each row.
+
+    Returns:
+        (m, q) predictions, each by the probe that did not see its row's fold. Every fold's probe
+        comes from the whole's moments less the fold's, so the rows are passed over once.
+    """
+    x = narrow(x)
+    folds = int(fold.max()) + 1
+    masks = [fold == f for f in range(folds)]
+    parts = [(x[k].T @ x[k], x[k].T @ y[k], x[k].sum(0), y[k].sum(0), int(k.sum())) for k in masks]
+    out = torch.empty(x.shape[0], y.shape[1], dtype=torch.float64)
+    for f, held_out in enumerate(masks):
+        rest = [parts[g] for g in range(folds) if g != f]
+        xx, xy, sx, sy = (torch.stack([p[i] for p in rest]).sum(0) for i in range(4))
+        out[held_out] = _solve(xx, xy, sx, sy, sum(p[4] for p in rest))(x[held_out])
+    return out
+
+
+def narrow(x: Tensor) -> Tensor:
+    """Rows as float64, standardised; wider than long, they are rotated into their own span.
+
+    Ridge does not see a rotation, so the solution is that of the wide problem.
+    """
+    x = standardised(x)
+    if x.shape[1] <= x.shape[0]:
+        return x
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    keep = values > values[-1] * 1e-12
+    return vectors[:, keep] * values[keep].sqrt()
+
+
+def _solve(xx: Tensor, xy: Tensor, sx: Tensor, sy: Tensor, n: int) -> Probe:
+    mean_x, mean_y = sx / n, sy / n
+    cov = xx - n * torch.outer(mean_x, mean_x)
+    variance = cov.diagonal().clamp_min(0) / n
+    sd = variance.sqrt()
+    # A unit that is constant on the training rows gets weight 0, not a division by 0.
+    sd = torch.where(sd > 1e-9 * sd.max().clamp_min(1e-30), sd, torch.full_like(sd, torch.inf))
+    cross = (xy - n * torch.outer(mean_x, mean_y)) / sd[:, None]
+    weights = ridge(cov / torch.outer(sd, sd), cross, margins.PROBE_RIDGE * n)
+    return Probe(mean_x, sd, weights, mean_y)

@@ -1,0 +1,84 @@
+"""Does one probe direction serve all slices of the data, or has each slice its own?"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from ringtest import blocks, margins
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.estimate import Estimate, weighted_mean
+from ringtest.evidence import Evidence
+from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
+from ringtest.probes.linear import Concept, cross_validated, fit, narrow
+from ringtest.tasks import AnyTask
+
+
+@measure
+class SliceTransfer(ModelMeasure):
+    """A probe's cross-validated score in its own slice minus the other slices' probes' score there.
+
+    Last hidden layer (m, d) and the target; two to ten slices of at least 100 rows of one group
+    column, the largest if there are more, all slices weighted alike. Ridge, penalty 0.01 a row,
+    standardised, five folds. In [-1, 1] for classes; lower is better, 0: one direction serves all.
+    """
+
+    id = "probe.slice_transfer"
+    about = "probe score in its own slice minus that of the other slices' probes, per group column"
+    direction = "lower"
+    range = (-np.inf, np.inf)
+    invariant_to = frozenset({PERMUTATION, SCALE})
+    null_value = None
+    group = "slice transfer"
+    unit = "share"
+    needs = frozenset({"sample"})
+    on = ("clean",)
+
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
+        """Needs a group column and targets."""
+        holds = condition.keeps_rows and condition.keeps_targets
+        return holds and bool(data.groups) and task.targets is not None
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """One reading a group column; NaN where it has no two slices that are large enough."""
+        assert at.task.targets is not None
+        concept = Concept.of("target", at.task.targets[at.rows])
+        x = narrow(evidence.last)
+        return [self._reading(x, concept, column, at) for column in at.data.groups]
+
+    def _reading(self, x: torch.Tensor, concept: Concept, column: str, at: Setting) -> Reading:
+        slices = _slices(np.asarray(at.data.groups[column])[at.rows])
+        statistic = f"{concept.statistic} lost across slices"
+        if len(slices) < margins.SLICES[0]:
+            nothing = Estimate(math.nan, np.zeros(0), 0, "bootstrap")
+            reason = f"{column} has under two slices of at least {margins.MIN_N} rows"
+            return Reading(nothing, statistic, concept="target", slice=column, reason=reason)
+        gap = np.zeros(x.shape[0])
+        weight = np.zeros(x.shape[0])
+        probes = [fit(x[rows], concept.columns[rows]) for rows in slices]
+        for i, rows in enumerate(slices):
+            units = None if at.sample_units is None else at.sample_units[rows.numpy()]
+            fold = torch.from_numpy(blocks.folds(len(rows), margins.PROBE_FOLDS, units))
+            own = concept.score(cross_validated(x[rows], concept.columns[rows], fold), rows)
+            others = [concept.score(p(x[rows]), rows) for j, p in enumerate(probes) if j != i]
+            gap[rows] = (own - torch.stack(others).mean(0)).numpy()
+            weight[rows] = 1.0 / (len(slices) * len(rows))
+        estimate = weighted_mean(gap, weight, at.sample_units)
+        smallest = min(len(rows) for rows in slices)
+        return Reading(
+            Estimate(estimate.value, estimate.influence, len(slices) * smallest, "bootstrap"),
+            statistic,
+            concept="target",
+            slice=column,
+        )
+
+
+def _slices(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> list[torch.Tensor]:
+    """Rows of the largest slices that have enough of them, at most ten."""
+    labels, counts = np.unique(values, return_counts=True)
+    large = [(int(c), i) for i, c in enumerate(counts) if c >= margins.MIN_N]
+    chosen = sorted(large, key=lambda pair: (-pair[0], pair[1]))[: margins.SLICES[1]]
+    return [torch.from_numpy(np.flatnonzero(values == labels[i])) for _, i in chosen]

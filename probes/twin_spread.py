@@ -1,0 +1,121 @@
+"""Twins: rows that the teacher answers alike although their inputs lie far apart."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest import blocks, margins
+from ringtest.estimate import Estimate, from_deletions
+from ringtest.evidence import Evidence
+from ringtest.measure import (
+    LINEAR,
+    ORTHOGONAL,
+    PERMUTATION,
+    SCALE,
+    ModelMeasure,
+    Reading,
+    Setting,
+    measure,
+)
+from ringtest.representations import flat_inputs, whitener
+
+_CHUNK = 512
+MEAN_OUTPUTS = "mean outputs"
+"""Key in ``Setting.shared``: (m, k) points of the members' combined output, in units of TWIN_OUTPUT."""
+
+
+def twins(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """Pairs of rows whose outputs agree while their inputs lie far apart.
+
+    Args:
+        inputs: (m, d) points.
+        outputs: (m, k) points; distance at most TWIN_OUTPUT is agreement.
+
+    Returns:
+        (pairs, 2) row numbers, each pair once: every row with the nearest in output among the rows
+        at least TWIN_INPUT of the median input distance away, where that nearest agrees.
+    """
+    inputs, outputs = inputs.double(), outputs.double()
+    m = inputs.shape[0]
+    far = margins.TWIN_INPUT * _median_distance(inputs)
+    found = []
+    for low in range(0, m, _CHUNK):
+        rows = torch.arange(low, min(low + _CHUNK, m))
+        apart = torch.cdist(inputs[rows], inputs)
+        distance = torch.cdist(outputs[rows], outputs, compute_mode=_EXACT)
+        distance[apart < far] = math.inf
+        distance[torch.arange(len(rows)), rows] = math.inf
+        nearest = distance.min(dim=1)
+        near = nearest.values <= margins.TWIN_OUTPUT
+        found.append(torch.stack([rows[near], nearest.indices[near]], dim=1))
+    pairs = torch.cat(found).sort(dim=1).values
+    return torch.unique(pairs, dim=0)
+
+
+_EXACT = "donot_use_mm_for_euclid_dist"
+"""Small distances need exact differences: the matrix form loses them to rounding."""
+
+
+def _median_distance(points: Tensor) -> float:
+    """Median distance of pairs, over at most 1,024 rows spread over the sample."""
+    some = points[torch.linspace(0, points.shape[0] - 1, min(1_024, points.shape[0])).long()]
+    return float(torch.pdist(some).median())
+
+
+def spread(rows: Tensor, pairs: Tensor, groups: NDArray[np.int64]) -> Estimate:
+    """Mean squared whitened distance of the pairs over that of random pairs.
+
+    The jackknife leaves out one of the (m,) ``groups`` at a time with every pair that touches it:
+    in a bootstrap, copies of a row would become its twins.
+    """
+    white = whitener(rows)
+    points = white(rows)
+    squared = (points[pairs[:, 0]] - points[pairs[:, 1]]).square().sum(1) / white.random_pair
+    group = torch.from_numpy(groups)[pairs]
+    deleted = [
+        float(squared[(group != g).all(dim=1)].mean()) for g in range(margins.JACKKNIFE_GROUPS)
+    ]
+    return from_deletions(float(squared.mean()), np.array(deleted), int(rows.shape[0]))
+
+
+@measure
+class TwinSpread(ModelMeasure):
+    """How far apart the codes of twins lie, whitened, over random pairs; last hidden layer.
+
+    In [0, inf), lower is better: 0 one internal code per behaviour, 1 unrelated codes. Twins are
+    chosen once, on the inputs and the teacher's mean output, and are the same for every model. No
+    labels and no symmetry are needed.
+
+    Source: after Kumar et al. 2025 (fractured entangled representations).
+    """
+
+    id = "structure.twin_spread"
+    about = "whitened distance of rows that are answered alike but lie far apart, over random pairs"
+    direction = "lower"
+    range = (0.0, np.inf)
+    invariant_to = frozenset({PERMUTATION, ORTHOGONAL, LINEAR, SCALE})
+    null_value = 1.0
+    group = "twins"
+    unit = "of random pairs"
+    needs = frozenset({"sample"})
+    on = ("clean",)
+    source = "after arXiv 2505.11581"
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """One reading, NaN with the reason where too few twins exist."""
+        if "twins" not in at.shared:
+            inputs = flat_inputs(at.data.inputs[at.rows], str(at.data.modality))
+            at.shared["twins"] = twins(inputs, at.shared[MEAN_OUTPUTS])
+        pairs = at.shared["twins"]
+        statistic = "spread of twins"
+        if len(pairs) < margins.TWIN_PAIRS:
+            nothing = Estimate(math.nan, np.zeros(0), len(at.rows))
+            reason = f"{len(pairs)} twin pairs, at least {margins.TWIN_PAIRS} are needed: give more rows"
+            return [Reading(nothing, statistic, evidence.names[-1], reason=reason)]
+        groups = blocks.folds(len(at.rows), margins.JACKKNIFE_GROUPS, at.sample_units)
+        return [Reading(spread(evidence.last, pairs, groups), statistic, evidence.names[-1])]

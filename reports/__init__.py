@@ -1,0 +1,94 @@
+"""Renderers of a finished report; none of them computes anything.
+
+``html`` and ``html_set`` give whole pages, the ``_fragment`` functions what a notebook shows,
+``terminal`` and ``terminal_set`` print to a rich console, ``schema`` is the JSON Schema of
+``report.json`` and ``render`` writes any format of the folder ``writers`` as text.
+
+Everything is imported when it is called: ``ringtest gate`` draws nothing and must start fast.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ringtest.report import Report, ReportSet
+
+__all__ = [
+    "formats",
+    "html",
+    "html_fragment",
+    "html_set",
+    "html_set_fragment",
+    "render",
+    "schema",
+    "terminal",
+    "terminal_set",
+]
+
+# No module of this folder may carry one of these names: importing it would hide the function.
+
+
+def html(report: Report) -> str:
+    """One self-contained page of at most 2 MB; the same bytes for the same report."""
+    from ringtest.reports import page
+
+    return page.page(report)
+
+
+def html_fragment(report: Report) -> str:
+    """Verdict, reasons and groups with scoped styles, for a notebook cell."""
+    from ringtest.reports import page
+
+    return page.fragment(report)
+
+
+def html_set(reports: ReportSet) -> str:
+    """One page that compares students; it links to ``NAME/report.html`` beside it."""
+    from ringtest.reports import page
+
+    return page.set_page(reports)
+
+
+def html_set_fragment(reports: ReportSet) -> str:
+    """The comparison of students with scoped styles and no links, for a notebook cell."""
+    from ringtest.reports import page
+
+    return page.set_fragment(reports)
+
+
+def terminal(report: Report, console: Console) -> None:
+    """Print one report to a rich console."""
+    from ringtest.reports import console as printer
+
+    printer.show(report, console)
+
+
+def terminal_set(reports: ReportSet, console: Console) -> None:
+    """Print the comparison of students to a rich console."""
+    from ringtest.reports import console as printer
+
+    printer.show_set(reports, console)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of ``report.json``."""
+    from ringtest.reports import contract
+
+    return contract.schema()
+
+
+def formats() -> tuple[str, ...]:
+    """Names that :func:`render` knows: the modules of the folder ``writers``."""
+    from ringtest.reports import writers
+
+    return writers.names()
+
+
+def render(report: Report, form: str) -> str:
+    """A report as text in one of :func:`formats`; raises ReportError for an unknown one."""
+    from ringtest.reports import writers
+
+    return writers.load(form)(report)

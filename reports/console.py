@@ -1,0 +1,199 @@
+"""A report on a terminal: what `ringtest audit` and `ringtest gate` print.
+
+Nothing here reads markup out of names, and imports stay light: the gate must start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ringtest import reasons
+from ringtest.reports import view
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ringtest.report import Report, ReportSet
+    from ringtest.verdict import GroupVerdict, Verdict
+
+BAR: Final = 30
+REASONS: Final = 6
+"""Reasons that are printed; the page has all of them."""
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the verdict, its groups, the reasons and what to do next."""
+    with _writable(console):
+        _show(report, console, _plain(console))
+
+
+def show_set(reports: ReportSet, console: Console) -> None:
+    """Print one line for each student."""
+    with _writable(console):
+        _show_set(reports, console, _plain(console))
+
+
+@contextmanager
+def _writable(console: Console) -> Iterator[None]:
+    """Where only ASCII can be written, names of other alphabets become question marks."""
+    if not _plain(console):
+        yield
+        return
+    with console.capture() as captured:
+        yield
+    console.out(captured.get().encode("ascii", "replace").decode(), highlight=False, end="")
+
+
+def _show(report: Report, console: Console, plain: bool) -> None:
+    verdict = report.verdict
+    console.print()
+    console.print(_title(report, plain))
+    console.print(Text(reasons.sentence(verdict), style="bold"))
+    console.print()
+    console.print(_facts(report, plain))
+    console.print(_groups(verdict, plain) if verdict.groups else "")
+    _list(console, "Reasons", list(verdict.reasons), REASONS, plain)
+    if verdict.gates:
+        console.print(Text("Your own gates", style="bold"))
+        for gate, status in verdict.gates:
+            line = Text.assemble(view.clean(gate.measure), f" within {view.shown(gate.margin)}: ")
+            console.print(Padding(line.append_text(_status(status, plain)), (0, 0, 0, 2)))
+        console.print()
+    _list(console, "What to do next", list(verdict.settle), len(verdict.settle), plain)
+    missing = len(report.data["not_measured"])
+    if missing:
+        needed = sum(bool(item["required"]) for item in report.data["not_measured"])
+        note = f"{missing} not measured, {needed} of them required; the report says why."
+        console.print(Text(note, style="dim"))
+
+
+def _show_set(reports: ReportSet, console: Console, plain: bool) -> None:
+    verdicts = {name: report.verdict for name, report in reports.items()}
+    table = _table(plain)
+    table.add_column("student", overflow="fold", min_width=8, max_width=max(12, console.width // 5))
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("strength", justify="right", no_wrap=True)
+    table.add_column("score\n(teacher)", justify="right", no_wrap=True)
+    table.add_column("worst finding", overflow="fold", ratio=1)
+    for name, verdict in verdicts.items():
+        score = view.benchmark(verdict)
+        both = f"{_value(score.student, plain)} ({_value(score.teacher, plain)})" if score else "-"
+        table.add_row(
+            Text(view.clean(name), style="bold"),
+            _look(view.LABEL[verdict.label], plain),
+            _value(verdict.strength, plain),
+            both,
+            Text(view.clean(reasons.worst_finding(verdict))),
+        )
+    console.print()
+    heading = Text(view.set_title(len(reports)), style="bold")
+    console.print(heading.append(f": {view.tally(verdicts)}", style="not bold"))
+    console.print(table)
+    note = view.comparable(verdicts)
+    if note:
+        console.print(Text(note, style="dim"))
+
+
+def _plain(console: Console) -> bool:
+    """True if only ASCII can be shown."""
+    return console.options.ascii_only
+
+
+def _look(look: view.Look, plain: bool) -> Text:
+    return Text(f"{look.ascii if plain else look.mark} {look.word}", style=f"bold {look.rich}")
+
+
+def _status(status: str, plain: bool) -> Text:
+    return _look(view.STATUS[status], plain)
+
+
+def _value(value: float | None, plain: bool) -> str:
+    return reasons.number(value) if plain else view.shown(value)
+
+
+def _title(report: Report, plain: bool) -> Text:
+    label = _look(view.LABEL[report.verdict.label], plain)
+    return Text.assemble(label, "  ", (view.clean(report.student), "dim"))
+
+
+def _table(plain: bool) -> Table:
+    lines = box.ASCII2 if plain else box.SIMPLE_HEAD
+    return Table(box=lines, pad_edge=False, header_style="dim", expand=False, padding=(0, 1, 0, 0))
+
+
+def _facts(report: Report, plain: bool) -> Table:
+    verdict = report.verdict
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("strength", _strength(verdict, plain))
+    score = view.benchmark(verdict)
+    text = "matched" if verdict.matched else "not shown to match"
+    if score:
+        text += f": student {_value(score.student, plain)}, teacher {_value(score.teacher, plain)}"
+        text += f" {view.clean(score.unit)}".rstrip()
+    grid.add_row("benchmark", Text(text))
+    grid.add_row("scope", Text(f"{verdict.scope}: {view.SCOPE[verdict.scope]}"))
+    return grid
+
+
+def _strength(verdict: Verdict, plain: bool) -> Text:
+    if verdict.strength is None:
+        return Text("not known: fewer than two groups could be compared with their margins")
+    full, empty, half = ("#", ".", "|") if plain else ("━", "─", "┃")
+    filled = round(BAR * verdict.strength)
+    style = "red" if verdict.strength > 0.5 else "cyan"
+    bar = Text()
+    for k in range(BAR):
+        if k == BAR // 2:
+            bar.append(half, style="bold")
+        bar.append(full if k < filled else empty, style=style if k < filled else "dim")
+    words = ("  .50: two groups at margin", "dim")
+    return Text.assemble(f"{_value(verdict.strength, plain)}  ", bar, words)
+
+
+def _groups(verdict: Verdict, plain: bool) -> Table:
+    table = _table(plain)
+    table.add_column("group", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    table.add_column("harm/margin", justify="right", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("judged on", overflow="fold", ratio=1)
+    for name, group in verdict.groups.items():
+        table.add_row(
+            Text(view.clean(name)),
+            _status(group.status, plain),
+            _value(group.ratio, plain),
+            str(len(group.rows)),
+            Text(_conditions(verdict, group)),
+        )
+    return table
+
+
+def _conditions(verdict: Verdict, group: GroupVerdict) -> str:
+    names = dict.fromkeys(view.condition(verdict.rows[i].condition) for i in group.rows)
+    shown = list(names)[:4]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return (", ".join(shown) or "nothing") + more
+
+
+def _list(console: Console, title: str, lines: list[str], most: int, plain: bool) -> None:
+    if not lines:
+        return
+    console.print(Text(title, style="bold"))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    for line in lines[:most]:
+        grid.add_row("-" if plain else "•", Text(view.clean(line)))
+    if len(lines) > most:
+        grid.add_row("", Text(f"and {len(lines) - most} more in the report", style="dim"))
+    console.print(Padding(grid, (0, 0, 0, 2)))
+    console.print()

@@ -1,0 +1,182 @@
+"""JSON Schema of ``report.json``, built from the dataclasses that write it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Final, get_args
+
+from ringtest import verdict as verdicts
+from ringtest.measurement import STATUSES, Direction, Measurement, Null
+from ringtest.policy import Gate, Policy
+from ringtest.report import SCHEMA_VERSION
+
+Schema = dict[str, Any]
+
+TEXT: Final[Schema] = {"type": "string"}
+NUMBER: Final[Schema] = {"type": ["number", "null"]}
+"""Null stands for NaN and the infinities, which JSON does not have."""
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+FREE: Final[Schema] = {"type": "object"}
+
+_FIELD_TYPES: Final[dict[str, Schema]] = {
+    "str": TEXT,
+    "str | None": {"type": ["string", "null"]},
+    "float": NUMBER,
+    "float | None": NUMBER,
+    "int": COUNT,
+    "bool": {"type": "boolean"},
+    "dict[str, Any]": FREE,
+    "dict[str, float]": {"type": "object", "additionalProperties": {"type": "number"}},
+    "Direction": {"enum": list(get_args(Direction))},
+    "Status": {"enum": list(STATUSES)},
+    "Null | None": {"enum": [*get_args(Null), None]},
+    "tuple[Gate, ...]": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
+}
+_LEVEL: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+
+
+def schema() -> Schema:
+    """The schema; a fresh object, so that a caller may change it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ringtest report",
+        "description": "What the audit of one student found.",
+        **_object(
+            schema_version={"const": SCHEMA_VERSION},
+            student=TEXT,
+            task={"enum": ["classification", "regression", "embedding"]},
+            verdict={"$ref": "#/$defs/verdict"},
+            policy={"$ref": "#/$defs/policy"},
+            subjects=_object(
+                teacher=_object(
+                    name=TEXT,
+                    members={"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/model"}},
+                ),
+                student={"$ref": "#/$defs/model"},
+                references={"type": "array", "items": {"$ref": "#/$defs/model"}},
+            ),
+            data=_data(),
+            measurements={
+                "type": "array",
+                "minItems": 1,
+                "items": {"$ref": "#/$defs/measurement"},
+            },
+            not_measured=_list(
+                _object(measure=TEXT, condition=TEXT, reason=TEXT, required={"type": "boolean"})
+            ),
+            config=FREE,
+            environment={
+                "type": "object",
+                "required": ["ringtest", "python", "seed", "threads", "device"],
+                "properties": {
+                    "ringtest": TEXT,
+                    "python": TEXT,
+                    "seed": {"type": "integer"},
+                    "threads": {"type": ["integer", "null"]},
+                    "device": TEXT,
+                },
+            },
+            integrity=_object(sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            timing=FREE,
+        ),
+        "$defs": {
+            "measurement": _measurement(),
+            "model": _model(),
+            "verdict": _verdict(),
+            "policy": _dataclass(
+                Policy, alpha=_LEVEL, min_n=COUNT, version={"type": "integer", "minimum": 1}
+            ),
+            "gate": _dataclass(Gate, margin={"type": "number"}),
+        },
+    }
+
+
+def _object(**properties: Schema) -> Schema:
+    """An object with exactly these properties, all of them required."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _dataclass(cls: type, **better: Schema) -> Schema:
+    """The schema of a dataclass by its field types; ``better`` replaces single fields."""
+    found = {f.name: _FIELD_TYPES[str(f.type)] for f in fields(cls)}
+    return _object(**{**found, **better})
+
+
+def _measurement() -> Schema:
+    level = {"type": ["number", "null"], "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+    chance = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+    row = _dataclass(
+        Measurement,
+        measure={"type": "string", "minLength": 1},
+        condition={"type": "string", "minLength": 1},
+        ci_level=level,
+        p_fail=chance,
+        p_pass=chance,
+        se={"type": ["number", "null"], "minimum": 0},
+        family={"type": "integer", "minimum": 1},
+    )
+    # A judged row has the numbers that it was judged by.
+    numbers = ("teacher", "student", "delta", "harm", "se", "df", "margin", "p_fail", "p_pass")
+    return {
+        **row,
+        "if": {"properties": {"status": {"enum": ["pass", "fail", "inconclusive"]}}},
+        "then": {"properties": {name: {"type": "number"} for name in numbers}},
+    }
+
+
+def _model() -> Schema:
+    return _object(
+        name=TEXT,
+        parameters={"type": ["integer", "null"], "minimum": 0},
+        weights_hash={"type": ["string", "null"]},
+        architecture={"type": ["string", "null"]},
+        capabilities=_list(TEXT),
+        layers=_list(TEXT),
+    )
+
+
+def _data() -> Schema:
+    counts = {"type": "object", "additionalProperties": COUNT}
+    return _object(
+        n={"type": "integer", "minimum": 1},
+        fingerprint=TEXT,
+        modality=TEXT,
+        groups={"type": "object", "additionalProperties": counts},
+        unlabelled=counts,
+        warnings=_list(TEXT),
+    )
+
+
+def _verdict() -> Schema:
+    group = _object(
+        status={"enum": list(get_args(verdicts.GroupStatus))},
+        required={"type": "boolean"},
+        ratio={"type": ["number", "null"], "minimum": 0},
+        rows=_list(COUNT),
+    )
+    gate = _object(
+        measure=TEXT,
+        margin={"type": "number"},
+        status={"enum": list(get_args(verdicts.GateStatus))},
+    )
+    return _object(
+        label={"enum": list(get_args(verdicts.Label))},
+        strength={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        scope={"enum": list(get_args(verdicts.Scope))},
+        matched={"type": "boolean"},
+        reasons=_list(TEXT),
+        settle=_list(TEXT),
+        groups={"type": "object", "additionalProperties": group},
+        gates=_list(gate),
+        margins_version={"type": "integer", "minimum": 1},
+        policy_hash={"type": "string", "pattern": "^[0-9a-f]{16}$"},
+    )

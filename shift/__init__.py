@@ -1,0 +1,49 @@
+"""Conditions that move the data: splits, corruptions, off support; group and leakage checks.
+
+==================  ===============================================================  ===========
+module              conditions                                                       role
+==================  ===============================================================  ===========
+corruption          ``shift.corruption.*``: noise, blur, ... at severities 1 to 5     context
+off_support         ``shift.off_support.*``: Gaussian, mixed, noise, spectrum         off support
+off_support_images  ``shift.off_support.*``: patches, phases                          off support
+off_support_tokens  ``shift.off_support.*``: shuffled, random                         off support
+certified           ``shift.certified.NAME``: what the teacher may vouch for          certified
+unlabelled          ``shift.unlabelled.NAME``: the user's sets without targets        unlabelled
+invariance          ``shift.invariance.NAME``: the user's invariances                 invariance
+==================  ===============================================================  ===========
+
+Measures: ``score`` (the benchmark, by condition and slice), ``agreement`` and ``consistency`` of
+outputs, ``domain`` (is an unlabelled set elsewhere at all?).
+
+``images`` (operations on batches of images), ``tokens`` and ``common`` are what they share.
+"""
+
+from __future__ import annotations
+
+from ringtest.shift import (
+    agreement,
+    certified,
+    consistency,
+    corruption,
+    domain,
+    invariance,
+    off_support,
+    off_support_images,
+    off_support_tokens,
+    score,
+    unlabelled,
+)
+
+__all__ = [
+    "agreement",
+    "certified",
+    "consistency",
+    "corruption",
+    "domain",
+    "invariance",
+    "off_support",
+    "off_support_images",
+    "off_support_tokens",
+    "score",
+    "unlabelled",
+]

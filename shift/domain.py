@@ -1,0 +1,53 @@
+"""Is an unlabelled set elsewhere at all?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ringtest import blocks, margins
+from ringtest.estimate import Estimate
+from ringtest.evidence import Evidence
+from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
+
+
+@measure
+class DomainAUC(ModelMeasure):
+    """AUC with which a probe on the last hidden layer tells a set of inputs from the benchmark.
+
+    In [0, 1], .5: no shift. Ridge classifier, standardised, five folds. An unlabelled set counts as
+    elsewhere only where the members' mean AUC is at least .60: a benchmark held against itself
+    would make any student look sound.
+
+    Source: Lopez-Paz & Oquab 2017 (classifier two-sample test).
+    """
+
+    id = "shift.domain_auc"
+    about = "how well a probe on the last hidden layer tells an unlabelled set from the benchmark"
+    range = (0.0, 1.0)
+    invariant_to = frozenset({PERMUTATION, SCALE})
+    null_value = 0.5
+    unit = "AUC"
+    needs = frozenset({"sample", "clean_pair"})
+    on = ("unlabelled",)
+    source = "Lopez-Paz & Oquab 2017"
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """One reading, without an interval."""
+        assert evidence.clean is not None
+        here, there = evidence.clean.last, evidence.last
+        x = torch.cat([here, there]).numpy()
+        y = np.repeat([0, 1], [len(here), len(there)])
+        seed = blocks.derive(at.seed, "domain") % 2**31
+        folds = StratifiedKFold(margins.PROBE_FOLDS, shuffle=True, random_state=seed)
+        probe = make_pipeline(
+            StandardScaler(), RidgeClassifier(margins.PROBE_RIDGE * len(x), class_weight="balanced")
+        )
+        scores = cross_val_predict(probe, x, y, cv=folds, method="decision_function")
+        auc = float(roc_auc_score(y, scores))
+        return [Reading(Estimate(auc, np.zeros(0), len(x)), "AUC", evidence.names[-1])]

@@ -1,0 +1,54 @@
+"""Off support, tokens only: the right words in no order, and words at random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ringtest.condition import condition
+from ringtest.data import AuditData
+from ringtest.shift import common, tokens
+from ringtest.shift.off_support import OffSupport
+
+if TYPE_CHECKING:
+    from ringtest.subjects import Model
+
+
+class TokensOffSupport(OffSupport):
+    """Base: integer tokens (n, length) only."""
+
+    @classmethod
+    def applies(cls, data: AuditData) -> bool:
+        """Rows of at least two tokens."""
+        return common.is_tokens(data) and data.inputs.shape[1] > 1
+
+
+@condition
+class Shuffled(TokensOffSupport):
+    """The tokens of each row in a random order."""
+
+    kind = "shift.off_support.shuffled"
+    about = "the tokens of each row in a random order"
+
+    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        """The shuffled rows."""
+        return tokens.shuffled(x, rng)
+
+
+@condition
+class Random(TokensOffSupport):
+    """Every token drawn by itself from all the tokens of the data, as often as they occur."""
+
+    kind = "shift.off_support.random"
+    about = "every token drawn at random, as often as it occurs in the data"
+
+    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
+        """Keep the tokens of the data."""
+        super().fit(subjects, data, rng)
+        self._seen = data.inputs.reshape(-1)
+
+    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        """As many random rows as ``x`` has."""
+        return tokens.drawn(self._seen, x, rng)

@@ -1,0 +1,53 @@
+"""The benchmark's score, per condition and slice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.estimate import row_mean
+from ringtest.evidence import Evidence
+from ringtest.measure import ModelMeasure, Reading, Setting, measure
+from ringtest.tasks import AnyTask
+
+
+@measure
+class Score(ModelMeasure):
+    """Mean score of the rows: accuracy, R^2 or the user's metric; higher is better.
+
+    Compared with the *mean member*: held against the whole ensemble, every single network loses.
+    On clean data it is the benchmark; elsewhere, and per slice, it is context.
+    """
+
+    id = "outputs.score"
+    about = (
+        "accuracy, R^2 or the user's metric, by condition and slice; on clean data the benchmark"
+    )
+    range = (-np.inf, np.inf)
+    group = "benchmark"
+    unit = "score"
+    needs = frozenset({"outcomes"})
+    on = ("clean", "context", "invariance")
+
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
+        """Targets must hold."""
+        return condition.keeps_targets and condition.keeps_rows and task.targets is not None
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """One reading for all rows and one a slice."""
+        assert evidence.score is not None
+        name = at.task.score_name
+        out = [Reading(row_mean(evidence.score, at.units), name)]
+        for column, values in at.data.groups.items():
+            labels = np.unique(values)
+            # A column of identities or times has no slices to speak of.
+            for label in labels if len(labels) <= 50 else []:
+                rows = values == label
+                units = None
+                if at.units is not None:
+                    units = np.unique(at.units[rows], return_inverse=True)[1].astype(np.int64)
+                out.append(
+                    Reading(row_mean(evidence.score[rows], units), name, slice=f"{column}={label}")
+                )
+        return out

@@ -1,0 +1,62 @@
+"""ringtest tells whether a distilled model only looks like its teacher.
+
+    report = ringtest.audit(teacher, student, ringtest.AuditData(inputs, targets))
+    report.verdict.label    # "sound" | "fractured" | "below-benchmark" | "inconclusive"
+
+Names are loaded on first use: importing ringtest imports neither torch nor captum nor seaborn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ringtest.road import audit
+    from ringtest.data import AuditData
+    from ringtest.errors import Exit, RingtestError
+    from ringtest.policy import Gate, Policy
+    from ringtest.report import Report, ReportSet, gate, load_report
+    from ringtest.subjects import Subject
+
+__version__ = "0.1.0"
+
+_HOME: Final = {
+    "audit": "ringtest.road",
+    "AuditData": "ringtest.data",
+    "Exit": "ringtest.errors",
+    "RingtestError": "ringtest.errors",
+    "Gate": "ringtest.policy",
+    "Policy": "ringtest.policy",
+    "Report": "ringtest.report",
+    "ReportSet": "ringtest.report",
+    "gate": "ringtest.report",
+    "load_report": "ringtest.report",
+    "Subject": "ringtest.subjects",
+}
+
+__all__ = [
+    "AuditData",
+    "Exit",
+    "Gate",
+    "Policy",
+    "Report",
+    "ReportSet",
+    "RingtestError",
+    "Subject",
+    "audit",
+    "gate",
+    "load_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'ringtest' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

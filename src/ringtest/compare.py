@@ -1,0 +1,290 @@
+"""From readings and prepared layers to paired comparisons of the student with the teacher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ringtest import estimate as estimates
+from ringtest import inference, margins
+from ringtest.condition import Condition
+from ringtest.estimate import Estimate
+from ringtest.evidence import Evidence
+from ringtest.measure import Measure, ModelMeasure, NotMeasurable, PairMeasure, Reading, Setting
+from ringtest.measurement import Measurement, Status
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no comparison."""
+
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A student's reading beside that of the mean member, on the same rows."""
+
+    reading: Reading
+    """The student's."""
+    teacher_layer: str | None
+    teacher: float
+    delta: Estimate
+    """student - mean member."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A similarity of one student to the members, beside those of the members to each other."""
+
+    student: Estimate
+    """Mean over members k of f(student, member k)."""
+    members: Estimate | None
+    """Mean over pairs of members; None for a single teacher."""
+    references: Estimate | None
+    """Mean over references and members; None without references."""
+    left_out: tuple[float, ...]
+    """a_k: mean over j != k of f(member k, member j)."""
+    chance: float
+    heaviest: float | None
+    """Largest share of one row in a layer's squared norm, where the measure tells it."""
+
+
+def read(
+    entry: ModelMeasure, evidence: Mapping[str, Evidence], names: Sequence[str], at: Setting
+) -> dict[str, list[Reading] | Failure]:
+    """Readings of each named model; a failure of one model stays its own."""
+    out: dict[str, list[Reading] | Failure] = {}
+    for name in names:
+        out[name] = _guarded(evidence[name], lambda e: entry.read(e, at))
+    return out
+
+
+def _guarded(evidence: Evidence, function: Any) -> Any:
+    if evidence.failed or (evidence.clean is not None and evidence.clean.failed):
+        return Failure("error", f"{evidence.subject} {evidence.failed}")
+    try:
+        return function(evidence)
+    except NotMeasurable as error:
+        return Failure("not_measurable", f"{evidence.subject}: {error}")
+    # A measure that crashes is an error in the report, never a pass and never a lost audit.
+    except Exception as error:
+        return Failure("error", f"{evidence.subject}: {type(error).__name__}: {error}")
+
+
+def pair(
+    readings: Mapping[str, list[Reading] | Failure], members: Sequence[str], student: str
+) -> list[Paired] | Failure:
+    """The student's readings beside the mean member's: same statistic, concept, slice and depth."""
+    theirs = []
+    for name in members:
+        of_member = readings[name]
+        if isinstance(of_member, Failure):
+            return of_member
+        theirs.append(of_member)
+    mine = readings[student]
+    if isinstance(mine, Failure):
+        return mine
+    out = []
+    for reading in mine:
+        matches = [_nearest(reading, candidates) for candidates in theirs]
+        found = [m for m in matches if m is not None]
+        if len(found) < len(members):
+            continue
+        if any(m.estimate.units != reading.estimate.units for m in found):
+            continue
+        teacher = estimates.mean([m.estimate for m in found])
+        delta = reading.estimate - teacher
+        out.append(Paired(reading, found[0].layer, teacher.value, delta))
+    return out
+
+
+def _nearest(reading: Reading, candidates: Sequence[Reading]) -> Reading | None:
+    same = [
+        c
+        for c in candidates
+        if (c.statistic, c.concept, c.slice) == (reading.statistic, reading.concept, reading.slice)
+    ]
+    return min(same, key=lambda c: abs(c.depth - reading.depth), default=None)
+
+
+def likeness(
+    entry: PairMeasure,
+    evidence: Mapping[str, Evidence],
+    members: Sequence[str],
+    students: Sequence[str],
+    references: Sequence[str],
+    at: Setting,
+) -> dict[str, Likeness | Failure]:
+    """Similarity of every student to the members, computed once for members and references."""
+    prepared = {
+        name: _guarded(evidence[name], lambda e: entry.prepare(e, at))
+        for name in (*members, *references, *students)
+    }
+    for name in (*members, *references):
+        if isinstance(prepared[name], Failure):
+            return dict.fromkeys(students, prepared[name])
+
+    def similarity(a: str, b: str) -> Estimate:
+        return entry.compare(prepared[a], prepared[b])
+
+    def to_members(name: str) -> Estimate:
+        return estimates.mean([similarity(name, m) for m in members])
+
+    try:
+        between = {
+            (j, k): similarity(members[j], members[k])
+            for k in range(len(members))
+            for j in range(k)
+        }
+        band = estimates.mean(list(between.values())) if between else None
+        null = estimates.mean([to_members(r) for r in references]) if references else None
+        chance = entry.chance([prepared[m] for m in members])
+    except NotMeasurable as error:
+        return dict.fromkeys(students, Failure("not_measurable", str(error)))
+    left_out = tuple(
+        float(np.mean([e.value for pair_, e in between.items() if k in pair_]))
+        for k in range(len(members) if between else 0)
+    )
+    out: dict[str, Likeness | Failure] = {}
+    for name in students:
+        if isinstance(prepared[name], Failure):
+            out[name] = prepared[name]
+            continue
+        try:
+            mine = to_members(name)
+        except NotMeasurable as error:
+            out[name] = Failure("not_measurable", str(error))
+            continue
+        shares = [getattr(prepared[n], "heaviest", None) for n in (*members, name)]
+        heaviest = max((s for s in shares if s is not None), default=None)
+        out[name] = Likeness(mine, band, null, left_out, chance, heaviest)
+    return out
+
+
+def row(
+    entry: Measure,
+    condition: str,
+    delta: Estimate,
+    teacher: float,
+    student: float,
+    *,
+    seed: int,
+    **fields: Any,
+) -> Measurement:
+    """A row from a paired difference: harm, standard error and interval filled in."""
+    se = inference.standard_error(delta, seed)
+    df = delta.dof
+    low, high = inference.interval(delta.value, se, df, margins.CI_LEVEL)
+    sign = -1.0 if entry.direction == "higher" else 1.0
+    return Measurement(
+        entry.id,
+        entry.area,
+        condition,
+        teacher=teacher,
+        student=student,
+        delta=delta.value,
+        # + 0.0 turns -0.0 into 0.0.
+        harm=sign * delta.value + 0.0,
+        se=se,
+        df=df if math.isfinite(se) else math.nan,
+        ci_low=low,
+        ci_high=high,
+        ci_level=margins.CI_LEVEL,
+        n=delta.n,
+        unit=fields.pop("unit", entry.unit),
+        direction=entry.direction,
+        **fields,
+    )
+
+
+def context_rows(
+    entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure, seed: int
+) -> list[Measurement]:
+    """One context row for each paired reading."""
+    if isinstance(found, Failure):
+        return [failed_row(entry, condition.id, found, severity=condition.severity)]
+    return [
+        row(
+            entry,
+            condition.id,
+            p.delta,
+            p.teacher,
+            p.reading.estimate.value,
+            seed=seed,
+            severity=condition.severity,
+            params={"depth": p.reading.depth} if p.reading.layer else {},
+            statistic=p.reading.statistic,
+            concept=p.reading.concept,
+            slice=p.reading.slice,
+            teacher_layer=p.teacher_layer,
+            student_layer=p.reading.layer,
+        )
+        for p in found
+    ]
+
+
+def likeness_row(
+    entry: PairMeasure, condition: Condition, found: Likeness | Failure, layers: Layers, seed: int
+) -> Measurement:
+    """The context row of a similarity under one condition."""
+    if isinstance(found, Failure):
+        return failed_row(entry, condition.id, found, severity=condition.severity)
+    null = found.members or found.references
+    delta = found.student - null if null is not None else found.student
+    params = {"student_raw": entry.raw(found.student.value)}
+    if null is not None:
+        params["teacher_raw"] = entry.raw(null.value)
+    if found.heaviest is not None and found.heaviest > HEAVY:
+        params["heaviest_row"] = found.heaviest
+    made = row(
+        entry,
+        condition.id,
+        delta,
+        null.value if null is not None else math.nan,
+        found.student.value,
+        seed=seed,
+        severity=condition.severity,
+        params=params,
+        statistic=entry.statistic,
+        **layers.fields,
+    )
+    if null is None:
+        made.delta = made.harm = made.ci_low = made.ci_high = math.nan
+    return made
+
+
+HEAVY = 0.05
+"""A row that holds more than this share of a layer's squared norm is told."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The last hidden layers that a similarity compares."""
+
+    teacher: str | None
+    student: str | None
+
+    @property
+    def fields(self) -> dict[str, str | None]:
+        """As fields of a row."""
+        return {"teacher_layer": self.teacher, "student_layer": self.student}
+
+
+def failed_row(entry: Measure, condition: str, why: Failure, **fields: Any) -> Measurement:
+    """A row that says why there is no number."""
+    return Measurement(
+        entry.id,
+        entry.area,
+        condition,
+        status=why.status,
+        reason=why.reason,
+        unit=entry.unit,
+        direction=entry.direction,
+        **fields,
+    )

@@ -1,0 +1,123 @@
+"""The protocol of a condition: a way in which models are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ringtest.registry import Registry
+
+if TYPE_CHECKING:
+    from ringtest.data import AuditData
+    from ringtest.subjects import Model
+
+Scope = Literal["shared", "own", "pair"]
+"""``shared``: one changed input for all models. ``own``: white box, each model its own with the
+same start and budget. ``pair``: made from teacher and student together."""
+Role = Literal["clean", "context", "off_support", "certified", "unlabelled", "invariance"]
+"""What the verdict may use a condition for; ``context``: nothing."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What the catalogue says of a family of conditions."""
+
+    id: str
+    about: str
+    scope: Scope
+    role: Role
+    source: str
+    make: type[Condition]
+
+
+class Condition:
+    """One condition at one severity, ready to be fitted and applied.
+
+    Subclasses set the class attributes, override :meth:`defaults` and one of the hooks.
+    A condition never touches the global random state: everything random comes from the generator.
+    """
+
+    kind: ClassVar[str]
+    """Registered id of the family, such as ``shift.corruption.rotate``."""
+    about: ClassVar[str]
+    """One sentence for the catalogue."""
+    source: ClassVar[str] = ""
+    """Paper or origin."""
+    scope: ClassVar[Scope] = "shared"
+    role: ClassVar[Role] = "context"
+    keeps_targets: ClassVar[bool] = True
+    """Whether the targets are still right, so that scores mean something."""
+    keeps_rows: ClassVar[bool] = True
+    """Whether row i is a changed version of the data's row i (False: another set of rows)."""
+
+    def __init__(self, name: str | None = None, severity: float | None = None) -> None:
+        """``name`` completes the kind's id (``shift.unlabelled`` + ``phone``)."""
+        self.name = name
+        self.severity = severity
+
+    @property
+    def id(self) -> str:
+        """Id of this condition without its severity, as in the rows."""
+        return self.kind if self.name is None else f"{self.kind}.{self.name}"
+
+    @property
+    def key(self) -> str:
+        """Id with the severity: unique within an audit, and part of the random seed."""
+        return self.id if self.severity is None else f"{self.id}@{self.severity:g}"
+
+    @classmethod
+    def defaults(cls, data: AuditData) -> Iterable[Condition]:
+        """The instances that an audit of this data looks under; none where it does not apply."""
+        return ()
+
+    def inputs(self, data: AuditData) -> Tensor:
+        """The rows that the condition starts from; override only if ``keeps_rows`` is False."""
+        return data.inputs
+
+    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
+        """Calibrate on the data before the first batch (statistics, pools, matched strengths)."""
+
+    def subject(self, model: Model) -> Model:
+        """The model to look at: itself, or a disturbed copy."""
+        return model
+
+    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        """The changed inputs of one block.
+
+        Args:
+            model: the model that will see them (any, for scope ``shared``).
+            x: (b, ...) inputs of the block.
+            y: (b,) or (b, k) targets, or None.
+            rng: generator seeded by (seed, condition, block): the same for every model.
+
+        Returns:
+            Tensor of the shape and type of ``x``, inside the data's bounds.
+        """
+        return x
+
+
+conditions: Registry[Kind] = Registry("condition")
+
+
+def condition(cls: type[Condition]) -> type[Condition]:
+    """Class decorator: register a family of conditions."""
+    conditions.add(Kind(cls.kind, cls.about, cls.scope, cls.role, cls.source, cls))
+    return cls
+
+
+@condition
+class Clean(Condition):
+    """The data as they are."""
+
+    kind = "clean"
+    about = "the benchmark's inputs as they are"
+    role = "clean"
+
+    @classmethod
+    def defaults(cls, data: AuditData) -> Iterable[Condition]:  # noqa: ARG003 - protocol
+        """Always."""
+        return (cls(),)

@@ -1,0 +1,255 @@
+"""AuditData: the rows on which models are compared, and the checks that they have to pass."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ringtest import margins
+from ringtest.errors import DataError, close_to
+
+Invariance = Callable[[Tensor], Tensor]
+Modality = Literal["image", "table", "tokens", "sequence"]
+MODALITIES: tuple[Modality, ...] = ("image", "table", "tokens", "sequence")
+
+
+@dataclass
+class AuditData:
+    """Rows, targets and what is known about them.
+
+    Args:
+        inputs: (n, ...) tensor or array, float or integer tokens.
+        targets: (n,) int classes; (n,) or (n, k) float values; None for embedding models.
+        groups: DataFrame or dict name -> (n,): domain, subgroup, source, time.
+        concepts: dict name -> (n,): factors to decode besides the target.
+        invariances: dict name -> callable(inputs) -> inputs that must not change the output.
+        cluster: (n,) rows that are not independent share a value.
+        bounds: (low, high) legal input range; None: no bounds, and eps is in units of each
+            feature's standard deviation.
+        unlabelled: dict name -> inputs from elsewhere, no targets needed.
+        train: inputs (or AuditData) that the student was distilled on, for leakage checks.
+        modality: ``image`` (n, channels, height, width), ``table`` (n, features), ``tokens``
+            (n, length) integers, ``sequence`` (n, length, features); None: read off the shape.
+
+    Raises DataError, in one line, for whatever is not as it must be.
+    """
+
+    inputs: Tensor
+    targets: Any = None
+    groups: Any = None
+    concepts: Any = None
+    invariances: Mapping[str, Invariance] | None = None
+    cluster: Any = None
+    bounds: tuple[float, float] | None = None
+    unlabelled: Mapping[str, Tensor] | None = None
+    train: Any = None
+    modality: Modality | None = None
+    warnings: list[str] = field(default_factory=list, init=False)
+    """What the checks noticed without refusing it."""
+
+    def __post_init__(self) -> None:
+        """Check everything that can be checked without a model."""
+        self.inputs = _inputs("inputs", self.inputs)
+        self.modality = _modality(self.inputs, self.modality)
+        if self.targets is not None:
+            self.targets = _column("targets", self.targets, self.n, wide=True)
+        self.groups = _columns("groups", self.groups, self.n)
+        self.concepts = _columns("concepts", self.concepts, self.n)
+        self.invariances = _invariances(self.invariances, self.inputs)
+        if self.cluster is not None:
+            self.cluster = _codes(_column("cluster", self.cluster, self.n))
+        self.bounds = _bounds(self.bounds, self.inputs)
+        self.unlabelled = self._unlabelled()
+        if isinstance(self.train, AuditData):
+            self.train = self.train.inputs
+        if self.train is not None:
+            self.train = _inputs("train", self.train)
+        self._notice()
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return int(self.inputs.shape[0])
+
+    @cached_property
+    def duplicates(self) -> int:
+        """Number of rows that repeat an earlier row exactly."""
+        rows = np.ascontiguousarray(self.inputs.detach().cpu().numpy().reshape(self.n, -1))
+        view = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
+        return self.n - int(np.unique(view).shape[0])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of everything in the data that an audit reads."""
+        digest = hashlib.sha256()
+        for name, value in self._parts():
+            digest.update(f"{name}:{getattr(value, 'dtype', '')}:{getattr(value, 'shape', '')}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        digest.update(repr((self.bounds, self.modality, sorted(self.invariances or {}))).encode())
+        return digest.hexdigest()
+
+    def _parts(self) -> list[tuple[str, NDArray[Any]]]:
+        parts = [("inputs", self.inputs.detach().cpu().numpy())]
+        if self.targets is not None:
+            parts.append(("targets", self.targets))
+        for kind, columns in (("group", self.groups), ("concept", self.concepts)):
+            parts += [(f"{kind}.{k}", np.asarray(v, dtype=str)) for k, v in columns.items()]
+        if self.cluster is not None:
+            parts.append(("cluster", self.cluster))
+        assert self.unlabelled is not None
+        parts += [(f"unlabelled.{k}", v.detach().cpu().numpy()) for k, v in self.unlabelled.items()]
+        return parts
+
+    def _unlabelled(self) -> dict[str, Tensor]:
+        if self.unlabelled is None:
+            return {}
+        if not isinstance(self.unlabelled, Mapping):
+            raise DataError(
+                "unlabelled", f"is a {type(self.unlabelled).__name__}", "give a dict name -> inputs"
+            )
+        out = {}
+        for name, rows in self.unlabelled.items():
+            rows = _inputs(f"unlabelled[{name!r}]", rows)
+            if rows.shape[1:] != self.inputs.shape[1:] or rows.dtype != self.inputs.dtype:
+                raise DataError(
+                    f"unlabelled[{name!r}]",
+                    f"has rows of shape {tuple(rows.shape[1:])} and type {rows.dtype}",
+                    f"inputs have {tuple(self.inputs.shape[1:])} and {self.inputs.dtype}",
+                )
+            out[str(name)] = rows
+        return out
+
+    def _notice(self) -> None:
+        for name, values in self.groups.items():
+            labels, counts = np.unique(values, return_counts=True)
+            small = [f"{v} ({c})" for v, c in zip(labels, counts, strict=True) if c < margins.MIN_N]
+            if small:
+                self.warnings.append(
+                    f"groups[{name!r}]: under {margins.MIN_N} rows, so not judged: "
+                    f"{', '.join(small[:5])}{' ...' if len(small) > 5 else ''}"
+                )
+        if self.duplicates:
+            self.warnings.append(
+                f"inputs: {self.duplicates} of {self.n} rows repeat an earlier one exactly; "
+                "if they are not independent, give them a common value in cluster"
+            )
+        if self.n < margins.MIN_N:
+            self.warnings.append(f"inputs: {self.n} rows; nothing under {margins.MIN_N} is judged")
+
+
+def _inputs(name: str, value: Any) -> Tensor:
+    if isinstance(value, Mapping):
+        raise DataError(name, "is a dict of tensors", "dict inputs come with a later version")
+    if not isinstance(value, Tensor):
+        if isinstance(value, np.ndarray | list | tuple):
+            try:
+                value = torch.as_tensor(np.asarray(value))
+            except (TypeError, ValueError) as error:
+                raise DataError(name, f"cannot be a tensor ({error})", "give numbers") from error
+        else:
+            raise DataError(name, f"is a {type(value).__name__}", "give a tensor or array (n, ...)")
+    if value.ndim < 2:
+        raise DataError(name, f"has shape {tuple(value.shape)}", "give (n, ...) with at least 2 axes")
+    if value.shape[0] == 0 or value.numel() == 0:
+        raise DataError(name, f"is empty, shape {tuple(value.shape)}", "give at least one row")
+    if value.is_complex() or value.dtype == torch.bool:
+        raise DataError(name, f"is {value.dtype}", "give float values or integer tokens")
+    value = value.detach()
+    if value.is_floating_point():
+        bad = ~torch.isfinite(value.reshape(value.shape[0], -1)).all(dim=1)
+        if bool(bad.any()):
+            first = int(bad.nonzero()[0])
+            raise DataError(
+                name,
+                f"{int(bad.sum())} rows hold NaN or infinity, the first is row {first}",
+                "drop or impute them",
+            )
+        if value.dtype == torch.float64:
+            value = value.float()
+    return value
+
+
+def _modality(inputs: Tensor, given: Modality | None) -> Modality:
+    if given is not None:
+        if given not in MODALITIES:
+            raise DataError("modality", f"{given!r} is not known", close_to(given, MODALITIES))
+        return given
+    if not inputs.is_floating_point():
+        return "tokens"
+    return {2: "table", 4: "image"}.get(inputs.ndim, "sequence")  # type: ignore[return-value]
+
+
+def _column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) -> NDArray[Any]:
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.ndim not in ((1, 2) if wide else (1,)):
+        raise DataError(name, f"has shape {array.shape}", f"give ({n},)")
+    if array.shape[0] != n:
+        raise DataError(name, f"has {array.shape[0]} rows, inputs have {n}", "give one a row")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).reshape(n, -1).any(axis=1).sum())
+        raise DataError(name, f"{bad} rows hold NaN or infinity", "drop those rows")
+    return array
+
+
+def _columns(name: str, value: Any, n: int) -> dict[str, NDArray[Any]]:
+    if value is None:
+        return {}
+    if hasattr(value, "to_dict") and hasattr(value, "columns"):
+        value = {str(c): value[c].to_numpy() for c in value.columns}
+    if not isinstance(value, Mapping):
+        raise DataError(
+            name, f"is a {type(value).__name__}", "give a DataFrame or a dict name -> (n,)"
+        )
+    return {str(k): _column(f"{name}[{k!r}]", v, n) for k, v in value.items()}
+
+
+def _codes(values: NDArray[Any]) -> NDArray[np.int64]:
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def _bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if not (isinstance(value, Sequence) and len(value) == 2):
+        raise DataError("bounds", f"is {value!r}", "give (low, high)")
+    low, high = float(value[0]), float(value[1])
+    if not low < high:
+        raise DataError("bounds", f"({low}, {high}) is no range", "give low < high")
+    seen = float(inputs.min()), float(inputs.max())
+    if seen[0] < low - 1e-6 or seen[1] > high + 1e-6:
+        raise DataError(
+            "bounds",
+            f"inputs reach from {seen[0]:.4g} to {seen[1]:.4g}, outside ({low:g}, {high:g})",
+            "give the legal range",
+        )
+    return low, high
+
+
+def _invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise DataError("invariances", f"is a {type(value).__name__}", "give a dict name -> callable")
+    for name, function in value.items():
+        field_name = f"invariances[{name!r}]"
+        if not callable(function):
+            raise DataError(field_name, f"is a {type(function).__name__}", "give a callable")
+        head = inputs[:2].clone()
+        try:
+            out = function(head)
+        except Exception as error:
+            raise DataError(field_name, f"raised {type(error).__name__}: {error}", "mend it") from error
+        if not isinstance(out, Tensor) or out.shape != head.shape:
+            shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+            raise DataError(
+                field_name, f"gave {shape} for inputs of shape {tuple(head.shape)}", "keep the shape"
+            )
+    return {str(k): v for k, v in value.items()}

@@ -1,0 +1,167 @@
+"""An estimate and where its uncertainty comes from: the influence of every independent unit.
+
+Everything that ringtest compares is a paired difference of estimates on the same rows, or a
+difference of estimates on two separate sets of rows. Keeping the influence of each unit makes
+both plain arithmetic: influences of paired estimates add row by row, those of separate sets
+stand side by side, and the variance is their sum of squares either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with the influence of each resampling unit on it."""
+
+    value: float
+    """The estimate; NaN where it could not be computed."""
+    influence: Array
+    """(units,) contribution of each unit, scaled so that var(value) = sum(influence**2)."""
+    n: int
+    """Number of rows behind the value."""
+    method: Literal["bootstrap", "jackknife"] = "jackknife"
+    """How the standard error is read off: by resampling units (outcomes) or as it stands."""
+    df: float | None = None
+    """Degrees of freedom of the standard error; None: number of units - 1."""
+
+    @property
+    def units(self) -> int:
+        """Number of independent units."""
+        return int(self.influence.shape[0])
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom used for intervals and tests (at least 1)."""
+        return float(self.df) if self.df is not None else float(max(self.units - 1, 1))
+
+    def __add__(self, other: Estimate) -> Estimate:
+        """Sum of two estimates on the *same* units (paired)."""
+        return combine([self, other], [1.0, 1.0])
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """Paired difference: both estimates are on the same units."""
+        return combine([self, other], [1.0, -1.0])
+
+    def __mul__(self, factor: float) -> Estimate:
+        """Scale the value and its influences."""
+        return replace(self, value=self.value * factor, influence=self.influence * factor)
+
+    def __neg__(self) -> Estimate:
+        """Turn the sign."""
+        return self * -1.0
+
+    def minus_independent(self, other: Estimate) -> Estimate:
+        """Difference of estimates on two *separate* sets of rows: variances add.
+
+        Degrees of freedom follow Welch and Satterthwaite.
+        """
+        va, vb = float(np.sum(self.influence**2)), float(np.sum(other.influence**2))
+        total = va + vb
+        df = (
+            total**2 / (va**2 / self.dof + vb**2 / other.dof)
+            if total > 0
+            else min(self.dof, other.dof)
+        )
+        return Estimate(
+            self.value - other.value,
+            np.concatenate([self.influence, -other.influence]),
+            min(self.n, other.n),
+            self.method,
+            df,
+        )
+
+
+def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
+    """Weighted sum of estimates on the same units.
+
+    Raises ValueError if the units differ: paired arithmetic over other rows is meaningless.
+    """
+    first = estimates[0]
+    if any(e.units != first.units for e in estimates):
+        raise ValueError("paired estimates must be on the same units")
+    value = float(sum(w * e.value for w, e in zip(weights, estimates, strict=True)))
+    influence = np.zeros_like(first.influence)
+    for w, e in zip(weights, estimates, strict=True):
+        influence += w * e.influence
+    dofs = [e.df for e in estimates if e.df is not None]
+    return Estimate(
+        value,
+        influence,
+        min(e.n for e in estimates),
+        first.method,
+        min(dofs) if dofs else None,
+    )
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Mean of estimates on the same units."""
+    return combine(estimates, [1.0 / len(estimates)] * len(estimates))
+
+
+def row_mean(values: Array, units: NDArray[np.int64] | None = None) -> Estimate:
+    """Mean of one outcome per row.
+
+    Args:
+        values: (n,) outcomes.
+        units: (n,) code 0..G-1 of the independent unit of each row; None: every row is one.
+
+    The influence of unit g is sum over its rows of (x_i - mean) / n, times sqrt(G / (G - 1)).
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n = x.shape[0]
+    if n == 0:
+        return Estimate(float("nan"), np.zeros(0), 0, "bootstrap")
+    centre = float(x.mean())
+    return Estimate(centre, to_units((x - centre) / n, units), n, "bootstrap")
+
+
+def weighted_mean(values: Array, weights: Array, units: NDArray[np.int64] | None) -> Estimate:
+    """Mean of (n,) outcomes under fixed, non-negative (n,) weights that sum to 1."""
+    x, w = np.asarray(values, np.float64), np.asarray(weights, np.float64)
+    centre = float(w @ x)
+    return Estimate(centre, to_units(w * (x - centre), units), int((w > 0).sum()), "bootstrap")
+
+
+def to_units(influence: Array, units: NDArray[np.int64] | None) -> Array:
+    """Sum row influences within units, with the small-sample factor sqrt(G / (G - 1))."""
+    if units is not None:
+        influence = np.bincount(units, weights=influence, minlength=int(units.max()) + 1)
+    g = influence.shape[0]
+    return influence * np.sqrt(g / max(g - 1, 1))
+
+
+def from_deletions(
+    value: float, deleted: Array, n: int, units: NDArray[np.int64] | None = None
+) -> Estimate:
+    """Jackknife estimate from delete-one values.
+
+    Args:
+        value: the statistic on all units.
+        deleted: (G,) the statistic without unit g; or (n,) without row i when ``units`` is given,
+            in which case row influences are summed within units.
+        n: rows behind the value.
+        units: (n,) unit code of each row, or None.
+
+    The jackknife variance is (G-1)/G sum (deleted - mean)^2.
+    """
+    g = deleted.shape[0]
+    centred = deleted - deleted.mean()
+    if units is None:
+        return Estimate(value, -centred * np.sqrt((g - 1) / max(g, 1)), n)
+    # Row i's share of the value is -(g-1)/g times its deletion effect; rows of one unit add up.
+    return Estimate(value, to_units(-centred * (g - 1) / g, units), n)
+
+
+def t_quantile(level: float, df: float) -> float:
+    """Two-sided t quantile for a confidence level in (0, 1)."""
+    return float(special.stdtrit(df, 0.5 + level / 2.0))

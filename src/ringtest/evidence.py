@@ -1,0 +1,258 @@
+"""What models show under a condition: they stream over blocks in lockstep, memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest import blocks
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.errors import RingtestError, SubjectError
+from ringtest.moments import Moments
+from ringtest.subjects import Model, hooked
+from ringtest.tasks import AnyTask
+
+GRAM_WIDTH = 512
+"""Wider layers are compared through the Gram matrix of the sample instead of moments."""
+
+
+@dataclass
+class Evidence:
+    """One model under one condition."""
+
+    subject: str
+    names: tuple[str, ...]
+    """Layers in call order; the last is the last hidden layer. Empty: outputs only."""
+    outputs: Tensor
+    """(m, k) canonical outputs on the sample of rows."""
+    sample: dict[str, Tensor]
+    """Layer name -> (m, d) representation of the sample of rows."""
+    score: NDArray[np.float64] | None
+    """(n,) score of every row, higher is better; None if targets do not hold."""
+    predictions: NDArray[np.int64] | None
+    """(n,) predicted classes; None where there are none."""
+    moments: dict[str, Moments] = field(default_factory=dict)
+    """Layer name -> running sums of the layer with itself, over all rows."""
+    clean: Evidence | None = None
+    """The same model on the unchanged rows, where the condition keeps rows."""
+    failed: str = ""
+    """Why there is no evidence, in words."""
+
+    @property
+    def last(self) -> Tensor:
+        """(m, d) last hidden layer on the sample of rows."""
+        return self.sample[self.names[-1]]
+
+    def depth(self, name: str) -> float:
+        """Relative depth of a layer in [0, 1]."""
+        return self.names.index(name) / max(len(self.names) - 1, 1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The union of what the measures of one condition need."""
+
+    outcomes: bool = False
+    sample: bool = False
+    layers: bool = False
+    moments: bool = False
+
+
+@dataclass
+class Gathered:
+    """All evidence under one condition."""
+
+    evidence: dict[str, Evidence]
+    """By the name of the model."""
+    cross: dict[tuple[str, str], dict[tuple[str, str], Moments]]
+    """(model a, model b) -> (layer of a, layer of b) -> running sums."""
+    rows: NDArray[np.int64]
+    n: int
+
+
+class _Collector:
+    """Accumulates one model's evidence block by block."""
+
+    def __init__(self, model: Model, wanted: Wanted, n: int, rows: NDArray[np.int64]) -> None:
+        self.model = model
+        names = model.layers.names if model.layers else ()
+        self.kept = names if wanted.layers or wanted.moments else names[-1:]
+        self.kept = self.kept if wanted.sample or wanted.layers or wanted.moments else ()
+        self.keeps_rows = wanted.sample or wanted.layers
+        self.n, self.rows = n, rows
+        self.sample: dict[str, Tensor] = {}
+        self.outputs: Tensor | None = None
+        self.score: NDArray[np.float64] | None = None
+        self.predictions: NDArray[np.int64] | None = None
+        self.moments: dict[str, Moments] = {}
+        self.failed = ""
+        self.block: dict[str, Tensor] = {}
+
+    def take(
+        self, rows: slice, outputs: Tensor, layers: dict[str, Tensor], targets: Tensor | None
+    ) -> None:
+        task = self.model.task
+        if targets is not None:
+            if self.score is None:
+                self.score = np.full(self.n, np.nan)
+            self.score[rows] = task.score(outputs, targets[rows]).cpu().numpy()
+        predictions = task.predictions(outputs)
+        if predictions is not None:
+            if self.predictions is None:
+                self.predictions = np.full(self.n, -1, dtype=np.int64)
+            self.predictions[rows] = predictions
+        self.block = layers
+        if not self.keeps_rows:
+            return
+        # Sampled rows of this block: where they lie in the block and in the sample.
+        low, high = np.searchsorted(self.rows, [rows.start, rows.stop])
+        if low == high:
+            return
+        local = torch.from_numpy(self.rows[low:high] - rows.start)
+        if self.outputs is None:
+            self.outputs = torch.empty(len(self.rows), outputs.shape[1])
+        self.outputs[low:high] = outputs[local].float().cpu()
+        for name, values in layers.items():
+            if name not in self.sample:
+                self.sample[name] = torch.empty(len(self.rows), values.shape[1])
+            self.sample[name][low:high] = values[local].cpu()
+
+    def result(self) -> Evidence:
+        names = self.model.layers.names if self.model.layers else ()
+        return Evidence(
+            self.model.name,
+            tuple(n for n in names if n in self.sample),
+            self.outputs if self.outputs is not None else torch.empty(0, 0),
+            self.sample,
+            self.score,
+            self.predictions,
+            self.moments,
+            failed=self.failed,
+        )
+
+
+def gather(
+    condition: Condition,
+    models: Sequence[Model],
+    pairs: Iterable[tuple[Model, Model]],
+    data: AuditData,
+    task: AnyTask,
+    wanted: Wanted,
+    seed: int,
+    tick: Callable[[int], None] = lambda _rows: None,
+) -> Gathered:
+    """Run all models over the blocks of one condition, side by side.
+
+    A model that fails under a condition other than ``clean`` leaves evidence that says so, and
+    the measures there become errors; on clean data it is an error of the audit.
+
+    Args:
+        condition: where to look; it is fitted here.
+        models: members, students, references.
+        pairs: models whose layers are compared over all rows (only with ``wanted.moments``).
+        data: the rows.
+        task: what outputs mean.
+        wanted: what to keep.
+        seed: seed of the audit.
+        tick: called with the number of rows done, for each model and block.
+    """
+    x_all = condition.inputs(data)
+    n = int(x_all.shape[0])
+    rows = blocks.sample_rows(n)
+    clean = condition.role == "clean"
+    targets = task.targets if condition.keeps_targets and condition.keeps_rows else None
+    condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
+    collectors = {m.name: _Collector(m, wanted, n, rows) for m in models}
+    looked_at = {m.name: condition.subject(m) for m in models}
+    cross = _cross(pairs) if wanted.moments else {}
+    with ExitStack() as stack:
+        captures = {
+            m.name: stack.enter_context(hooked(looked_at[m.name], collectors[m.name].kept))
+            for m in models
+        }
+        for number, part in blocks.blocks(n):
+            x = x_all[part]
+            y = None if task.targets is None or not condition.keeps_rows else task.targets[part]
+            changed: Tensor | None = None
+            for model in models:
+                collector = collectors[model.name]
+                if not collector.failed:
+                    try:
+                        if changed is None or condition.scope != "shared":
+                            rng = blocks.generator(seed, condition.key, number)
+                            changed = condition.batch(looked_at[model.name], x, y, rng)
+                        _see(looked_at[model.name], changed, captures[model.name], collector, part, targets)
+                    except SubjectError as error:
+                        if clean:
+                            raise
+                        collector.failed = error.problem
+                    except RingtestError:
+                        raise
+                tick(part.stop - part.start)
+            if wanted.moments:
+                _add_moments(collectors, cross)
+    return Gathered({k: c.result() for k, c in collectors.items()}, cross, rows, n)
+
+
+def _see(
+    model: Model,
+    x: Tensor,
+    capture: Any,
+    collector: _Collector,
+    part: slice,
+    targets: Tensor | None,
+) -> None:
+    with torch.no_grad():
+        if capture is not None:
+            capture.values, capture.rows = {}, int(x.shape[0])
+        outputs = model.outputs(x)
+        layers = {} if capture is None else dict(capture.values)
+        finite = bool(torch.isfinite(outputs).all()) and all(
+            bool(torch.isfinite(v).all()) for v in layers.values()
+        )
+        # log(0) of a hard probability is no fault of the model.
+        if not finite and not (model.probabilities and not bool(torch.isnan(outputs).any())):
+            raise SubjectError(
+                model.name, f"gives NaN or infinity in rows {part.start} to {part.stop - 1}", "mend it"
+            )
+        collector.take(part, outputs, layers, targets)
+
+
+_Cross = dict[tuple[str, str], dict[tuple[str, str], Moments]]
+
+
+def _cross(pairs: Iterable[tuple[Model, Model]]) -> _Cross:
+    out: _Cross = {}
+    for a, b in pairs:
+        if a.layers is None or b.layers is None:
+            continue
+        out[a.name, b.name] = {
+            (la.name, lb.name): Moments()
+            for la in a.layers.picked
+            for lb in b.layers.picked
+            if max(la.width, lb.width) <= GRAM_WIDTH
+        }
+    return out
+
+
+def _add_moments(collectors: dict[str, _Collector], cross: _Cross) -> None:
+    doubled = {
+        name: {k: v.double() for k, v in c.block.items() if v.shape[1] <= GRAM_WIDTH}
+        for name, c in collectors.items()
+        if not c.failed
+    }
+    for name, layers in doubled.items():
+        for layer, values in layers.items():
+            collectors[name].moments.setdefault(layer, Moments()).update(values)
+    for (a, b), sums in cross.items():
+        for (la, lb), moments in sums.items():
+            if la in doubled.get(a, {}) and lb in doubled.get(b, {}):
+                moments.update(doubled[a][la], doubled[b][lb])

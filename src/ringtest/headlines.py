@@ -1,0 +1,467 @@
+"""The judged rows: member test off support, difference in differences elsewhere, structure."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy import special
+
+from ringtest import compare, inference, margins
+from ringtest import estimate as estimates
+from ringtest.compare import Failure, Layers, Likeness, Paired
+from ringtest.condition import Condition
+from ringtest.estimate import Estimate
+from ringtest.measure import Measure, ModelMeasure, PairMeasure
+from ringtest.measurement import Measurement, Null
+
+OFF_SUPPORT = "shift.off_support"
+CERTIFIED = "shift.certified"
+
+
+@dataclass
+class Judge:
+    """Collects, for one student, what the headlines rest on, and builds them at the end.
+
+    The rules are those of ``docs/design.md``, "Inference"; the numbers are those of ``margins``.
+    """
+
+    members: int
+    same_architecture: bool
+    """The student has the module types and parameter shapes of every member."""
+    references: bool
+    embedding: bool
+    """The benchmark of an embedding model is its fidelity on clean data."""
+    layers: Layers
+    seed: int
+    rows: list[Measurement] = field(default_factory=list)
+    _clean: dict[str, Likeness | Failure] = field(default_factory=dict)
+    _off: dict[str, list[tuple[Condition, Likeness | Failure]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _certified: dict[str, list[tuple[str, Estimate | Failure, float, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _entries: dict[str, Measure] = field(default_factory=dict)
+    _auc: dict[str, float] = field(default_factory=dict)
+    _certifies: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def single(self) -> bool:
+        """A single teacher without references: levels can be passed, nothing can fail by them."""
+        return self.members == 1 and not self.references
+
+    # -- what is seen, condition by condition ---------------------------------------------------
+
+    def elsewhere(self, condition: Condition, auc: float) -> None:
+        """How well an unlabelled set is told from the benchmark, mean over members."""
+        self._auc[condition.key] = auc
+
+    def certify(self, condition: Condition, kept: float, moved: bool) -> None:
+        """What share of their outputs the members keep (``moved``: 1 - movement instead)."""
+        least = 1.0 - margins.CERTIFIED_MOVEMENT if moved else margins.CERTIFIED_SHARE
+        self._certifies[condition.key] = kept >= least
+
+    def see_likeness(
+        self, entry: PairMeasure, condition: Condition, found: Likeness | Failure
+    ) -> None:
+        """A similarity under one condition."""
+        if entry.group not in margins.BAND_GROUPS:
+            return
+        self._entries[entry.id] = entry
+        match condition.role:
+            case "clean":
+                self._clean[entry.id] = found
+                if self.embedding and entry.group == "function":
+                    self.rows.append(self._fidelity(entry, found))
+            case "off_support":
+                self._off[entry.id].append((condition, found))
+            case "unlabelled":
+                self.rows.append(self._elsewhere_row(entry, condition, found))
+            case "certified" if self._certifies.get(condition.key) and entry.group != "function":
+                drift = self._drift(entry, found, paired=True)
+                values = (math.nan, math.nan)
+                if not isinstance(drift, Failure):
+                    drift, *values_ = drift
+                    values = (values_[0], values_[1])
+                self._certified[entry.id].append((condition.name or condition.key, drift, *values))
+            case _:
+                pass
+
+    def see_readings(
+        self, entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure
+    ) -> list[Paired] | Failure:
+        """Readings of student and members under one condition; returns those that stay context."""
+        if entry.group is None:
+            return found
+        self._entries[entry.id] = entry
+        if condition.role == "certified" and self._certifies.get(condition.key):
+            self._see_certified(entry, condition, found)
+        asked = condition.role == "invariance" and entry.group == "invariance"
+        if condition.role != "clean" and not asked:
+            return found
+        self.rows += self._structural(entry, condition, found)
+        return [] if isinstance(found, Failure) else [p for p in found if not _speaks(entry, p)]
+
+    # -- what is judged ---------------------------------------------------------------------------
+
+    def headlines(self) -> list[Measurement]:
+        """All judged rows of the student, and the context rows that explain what is not judged."""
+        out = list(self.rows)
+        certified = [self._certified_row(e) for e in self._entries.values() if e.id in self._certified]
+        out += certified
+        compared = {r.group for r in out if r.headline and r.null == "drift"}
+        for name, seen in self._off.items():
+            entry = self._entries[name]
+            assert isinstance(entry, PairMeasure)
+            out += self._off_support(entry, seen, compared)
+        return out
+
+    def _fidelity(self, entry: PairMeasure, found: Likeness | Failure) -> Measurement:
+        """The benchmark of an embedding model: fidelity to the members, held against their own."""
+        fields = {"group": "benchmark", "headline": True, "required": True, "null": "paired"}
+        if isinstance(found, Failure):
+            return compare.failed_row(entry, "clean", found, margin=margins.BENCHMARK, **fields)
+        band = found.members or found.references
+        delta = found.student - band if band else _minus_constant(found.student, 1.0)
+        return compare.row(
+            entry,
+            "clean",
+            delta,
+            band.value if band else 1.0,
+            found.student.value,
+            seed=self.seed,
+            margin=margins.BENCHMARK,
+            statistic="fidelity",
+            **fields,
+        )
+
+    def _structural(
+        self, entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure
+    ) -> list[Measurement]:
+        """Benchmark, slice transfer, twins and the user's invariances: paired with the mean member."""
+        assert entry.group is not None
+        margin = (
+            margins.BENCHMARK if entry.group == "benchmark" else margins.STRUCTURE[entry.group]
+        )
+        judged = {"group": entry.group, "headline": True, "required": True, "null": "paired"}
+        if isinstance(found, Failure):
+            return [compare.failed_row(entry, condition.id, found, margin=margin, **judged)]
+        rows = []
+        for p in found:
+            if not _speaks(entry, p):
+                continue
+            made = compare.row(
+                entry,
+                condition.id,
+                p.delta,
+                p.teacher,
+                p.reading.estimate.value,
+                seed=self.seed,
+                margin=margin,
+                statistic=p.reading.statistic,
+                concept=p.reading.concept,
+                slice=p.reading.slice,
+                teacher_layer=p.teacher_layer,
+                student_layer=p.reading.layer,
+                reason=p.reading.reason,
+                **judged,
+            )
+            rows.append(_unless_unstructured(entry, made))
+        if entry.group == "slice transfer" and any(r.measured for r in rows):
+            # Columns without large enough slices do not block where another column is judged.
+            rows = [r if r.measured else replace(r, headline=False, required=False) for r in rows]
+        return rows
+
+    def _drift(
+        self, entry: PairMeasure, there: Likeness | Failure, paired: bool
+    ) -> tuple[Estimate, float, float] | Failure:
+        """How much more the student drifts from the members than they drift from each other.
+
+        Returns (student's drift - members' drift, members' drift, student's drift), or why not.
+        """
+        here = self._clean.get(entry.id, Failure("error", "clean data were not measured"))
+        for side in (here, there):
+            if isinstance(side, Failure):
+                return side
+        assert isinstance(here, Likeness) and isinstance(there, Likeness)
+        band_here, band_there = _band(here), _band(there)
+        if band_here is None or band_there is None:
+            return Failure("context", _DRIFT_UNKNOWN)
+        gap_here, gap_there = here.student - band_here, there.student - band_there
+        delta = gap_there - gap_here if paired else gap_there.minus_independent(gap_here)
+        return (
+            delta,
+            band_there.value - band_here.value,
+            there.student.value - here.student.value,
+        )
+
+    def _elsewhere_row(
+        self, entry: PairMeasure, condition: Condition, found: Likeness | Failure
+    ) -> Measurement:
+        """Difference in differences on one unlabelled set."""
+        assert entry.group is not None
+        fields = {
+            "group": entry.group,
+            "null": "drift",
+            "margin": margins.UNLABELLED[entry.group],
+            "statistic": f"drift of {entry.statistic}",
+            **self.layers.fields,
+        }
+        drift = self._drift(entry, found, paired=False)
+        judged = {"headline": True, "required": True}
+        if isinstance(drift, Failure):
+            if drift.status == "context":
+                return compare.failed_row(entry, condition.id, drift, **fields)
+            return compare.failed_row(entry, condition.id, drift, **fields, **judged)
+        delta, members, student = drift
+        made = compare.row(
+            entry, condition.id, delta, members, student, seed=self.seed, **fields, **judged
+        )
+        auc = self._auc.get(condition.key, math.nan)
+        # `not (auc >= limit)`: an AUC that could not be measured is no shift either.
+        if not (auc >= margins.ELSEWHERE_AUC):
+            reason = (
+                f"No shift: {condition.id} cannot be told from the benchmark (AUC "
+                f"{auc:.2f}, at least {margins.ELSEWHERE_AUC:.2f} is needed), so it is context."
+            )
+            if math.isnan(auc):
+                if not self.layers.teacher:
+                    reason = f"Whether {condition.id} is elsewhere cannot be seen from outputs alone."
+                else:
+                    reason = f"Whether {condition.id} is elsewhere could not be measured."
+            made = replace(made, headline=False, required=False, reason=reason)
+        return made
+
+    def _see_certified(
+        self, entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure
+    ) -> None:
+        name = condition.name or condition.key
+        if isinstance(found, Failure):
+            self._certified[entry.id].append((name, found, math.nan, math.nan))
+            return
+        for p in found:
+            if not _speaks(entry, p):
+                continue
+            if entry.group == "invariance" and not _structured(entry, p.teacher):
+                continue
+            self._certified[entry.id].append(
+                (name, p.delta, p.teacher, p.reading.estimate.value)
+            )
+
+    def _certified_row(self, entry: Measure) -> Measurement:
+        """The largest harm over the certified transformations, calibrated as a maximum.
+
+        Its standard error is the largest of the family and its p_fail is multiplied by the
+        family's size: conservative in both directions.
+        """
+        assert entry.group is not None
+        seen = self._certified[entry.id]
+        drift = isinstance(entry, PairMeasure)
+        null: Null = "drift" if drift else "paired"
+        if self.single and entry.group in margins.BAND_GROUPS:
+            # A geometry or function group of a single teacher can be passed, but not failed.
+            null = "pass only"
+        fields = {
+            "group": entry.group,
+            "margin": margins.CERTIFIED[entry.group],
+            "statistic": f"drift of {entry.statistic}" if isinstance(entry, PairMeasure) else "",
+            **(self.layers.fields if entry.group != "function" else {}),
+        }
+        failures = [f for _, f, _, _ in seen if isinstance(f, Failure)]
+        if failures:
+            context = all(f.status == "context" for f in failures)
+            judged = {} if context else {"headline": True, "required": True, "null": null}
+            return compare.failed_row(entry, CERTIFIED, failures[0], **fields, **judged)
+        made = [
+            (
+                name,
+                compare.row(entry, CERTIFIED, delta, teacher, student, seed=self.seed, **fields),
+            )
+            for name, delta, teacher, student in seen
+            if isinstance(delta, Estimate)
+        ]
+        if not all(r.measured for _, r in made):
+            why = Failure("not_measurable", "a certified transformation gave no number")
+            return compare.failed_row(
+                entry, CERTIFIED, why, headline=True, required=True, null=null, **fields
+            )
+        name, largest = max(made, key=lambda pair: pair[1].harm)
+        se = max(r.se for _, r in made)
+        low, high = inference.interval(largest.delta, se, largest.df, margins.CI_LEVEL)
+        return replace(
+            largest,
+            se=se,
+            ci_low=low,
+            ci_high=high,
+            n=min(r.n for _, r in made),
+            family=len(made),
+            params={"largest": name, "certified": [n for n, _ in made]},
+            headline=True,
+            required=True,
+            null=null,
+        )
+
+    def _off_support(
+        self,
+        entry: PairMeasure,
+        seen: Sequence[tuple[Condition, Likeness | Failure]],
+        compared: set[str | None],
+    ) -> list[Measurement]:
+        """The member test, averaged over the off-support conditions on which members agree."""
+        group = entry.group
+        assert group is not None
+        fields = {"group": group, "statistic": entry.statistic, **self.layers.fields}
+        judged = {"headline": True, "required": True}
+        failures = [f for _, f in seen if isinstance(f, Failure)]
+        if failures:
+            why = failures[0]
+            return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
+        usable = [(c, f) for c, f in seen if isinstance(f, Likeness) and _beyond_chance(f)]
+        if not usable:
+            why = Failure(
+                "not_measurable", "off support the members agree no more than by chance"
+            )
+            return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
+        kept = [f for _, f in usable]
+        names = [c.key for c, _ in usable]
+        if self.single:
+            return [self._level_row(entry, kept, names, {**fields, **judged})]
+        out = []
+        if self.members > 1:
+            bands = [f.members for f in kept if f.members is not None]
+            null: Null = "band"
+            if not self.same_architecture and not self.references:
+                null = "band void"
+            made = self._null_row(entry, kept, bands, names, {**fields, **judged})
+            made = replace(made, null=null, margin=_band_margin(group, kept, self.members))
+            if null == "band void" and group in compared:
+                # Differences need no band; beside them a void band would only accuse the honest.
+                made = replace(made, headline=False, required=False)
+            out.append(made)
+        if self.references:
+            nulls = [f.references for f in kept if f.references is not None]
+            made = self._null_row(entry, kept, nulls, names, {**fields, **judged})
+            out.append(replace(made, null="references", margin=margins.REFERENCES[group]))
+        return out
+
+    def _null_row(
+        self,
+        entry: PairMeasure,
+        kept: list[Likeness],
+        nulls: list[Estimate],
+        names: list[str],
+        fields: dict[str, object],
+    ) -> Measurement:
+        student = estimates.mean([f.student for f in kept])
+        null = estimates.mean(nulls)
+        params = {
+            "conditions": names,
+            "teacher_raw": entry.raw(null.value),
+            "student_raw": entry.raw(student.value),
+        }
+        return compare.row(
+            entry,
+            OFF_SUPPORT,
+            student - null,
+            null.value,
+            student.value,
+            seed=self.seed,
+            params=params,
+            **fields,
+        )
+
+    def _level_row(
+        self, entry: PairMeasure, kept: list[Likeness], names: list[str], fields: dict[str, object]
+    ) -> Measurement:
+        """A single teacher: as near to it as a near-copy would be, on the similarity's own scale."""
+        assert entry.group is not None
+        raws = [
+            replace(f.student * entry.slope(f.student.value), value=entry.raw(f.student.value))
+            for f in kept
+        ]
+        student = estimates.mean(raws)
+        return compare.row(
+            entry,
+            OFF_SUPPORT,
+            _minus_constant(student, 1.0),
+            1.0,
+            student.value,
+            seed=self.seed,
+            unit="similarity",
+            null="level",
+            margin=1.0 - margins.LEVELS[entry.group],
+            params={"conditions": names},
+            **fields,
+        )
+
+
+_DRIFT_UNKNOWN = (
+    "With a single teacher its members' own drift is unknown: differences are context "
+    "unless references are given."
+)
+
+
+def _band(found: Likeness) -> Estimate | None:
+    """The members among each other; for a single teacher the references, if there are any."""
+    return found.members or found.references
+
+
+def _minus_constant(e: Estimate, constant: float) -> Estimate:
+    return replace(e, value=e.value - constant)
+
+
+def _speaks(entry: Measure, p: Paired) -> bool:
+    """Whether a reading is its measure's headline: all rows, and the last hidden layer."""
+    if entry.group == "benchmark" and p.reading.slice is not None:
+        return False
+    return p.reading.layer is None or p.reading.depth == 1.0
+
+
+def _structured(entry: Measure, teacher: float) -> bool:
+    """Whether the teacher shows the structure: two margins better than unrelated codes."""
+    assert entry.group is not None and entry.null_value is not None
+    limit = margins.TEACHER_STRUCTURE_MARGINS * margins.STRUCTURE[entry.group]
+    return teacher <= entry.null_value - limit
+
+
+def _unless_unstructured(entry: ModelMeasure, made: Measurement) -> Measurement:
+    if entry.group not in ("twins", "invariance") or not made.measured:
+        return made
+    if _structured(entry, made.teacher):
+        return made
+    reason = (
+        f"The teacher itself shows no such structure ({entry.id} on {made.condition}: "
+        f"{made.teacher:.2f}, unrelated codes {entry.null_value:g}), so {entry.group} is context."
+    )
+    return replace(made, headline=False, required=False, reason=reason)
+
+
+def _beyond_chance(found: Likeness) -> bool:
+    """Whether the members agree with each other beyond chance (one-sided test at alpha)."""
+    if found.members is None:
+        return True
+    gap = found.members.value - found.chance
+    se = inference.standard_error(found.members)
+    p, _ = inference.p_values(gap, 0.0, se, found.members.dof, 1)
+    return p <= margins.ALPHA
+
+
+def _band_margin(group: str, kept: Sequence[Likeness], members: int) -> float:
+    """max(floor, t sqrt(V)): the member band, shrunk towards its prior.
+
+    V = [nu0 s0^2 + (M-1)(kappa SD)^2] / (nu0 + M - 1), kappa = (M-1)/(M-2) sqrt(1 + 1/M), SD over
+    members of a_k averaged over the conditions. Two members, and agreement: the floor alone.
+    """
+    floor = margins.OFF_SUPPORT[group]
+    if members < 3 or group not in margins.BAND_PRIOR_SD:
+        return floor
+    a = np.mean([f.left_out for f in kept], axis=0)
+    kappa = (members - 1) / (members - 2) * math.sqrt(1 + 1 / members)
+    nu0, s0 = margins.BAND_PRIOR_DF, margins.BAND_PRIOR_SD[group]
+    nu = nu0 + members - 1
+    v = (nu0 * s0**2 + (members - 1) * (kappa * float(np.std(a, ddof=1))) ** 2) / nu
+    return max(floor, float(special.stdtrit(nu, 1 - margins.ALPHA)) * math.sqrt(v))

@@ -1,0 +1,87 @@
+"""Versioned constants of the verdict.
+
+They change only with work on ``benchmarks/validity`` and with a new ``VERSION``; a verdict carries
+the version it was made under, and strengths are comparable only where versions are equal.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = 1
+
+ALPHA: Final = 0.05
+"""Level of every one-sided test."""
+MIN_N: Final = 100
+"""Least number of rows of a judged slice or set."""
+MIN_GROUPS: Final = 3
+"""Least number of judged groups for ``sound``."""
+RESAMPLES: Final = 2_000
+"""Resamples of the paired bootstrap."""
+CI_LEVEL: Final = 0.95
+
+BENCHMARK: Final = 0.03
+"""Non-inferiority margin on the benchmark."""
+
+UNLABELLED: Final = {"global geometry": 0.12, "local geometry": 0.08, "function": 0.05}
+"""Difference in differences on an unlabelled set."""
+CERTIFIED: Final = {
+    "global geometry": 0.15,
+    "local geometry": 0.12,
+    "function": 0.10,
+    "invariance": 0.20,
+}
+"""The largest harm over the transformations that the teacher certifies."""
+OFF_SUPPORT: Final = {"global geometry": 0.15, "local geometry": 0.12, "function": 0.05}
+"""Floor of the member test off support."""
+REFERENCES: Final = {"global geometry": 0.10, "local geometry": 0.10, "function": 0.05}
+"""Off support, against references of the student's own kind."""
+LEVELS: Final = {"global geometry": 0.95, "local geometry": 0.50, "function": 0.95}
+"""A single teacher without references: as near as a near-copy, off support."""
+STRUCTURE: Final = {"invariance": 0.20, "twins": 0.20, "slice transfer": 0.05}
+
+BAND_PRIOR_SD: Final = {"global geometry": 0.06, "local geometry": 0.03}
+"""s0: prior SD of the similarity between training runs."""
+BAND_PRIOR_DF: Final = 8
+"""nu0: weight of that prior, in degrees of freedom."""
+
+ELSEWHERE_AUC: Final = 0.60
+"""An unlabelled set counts only if a probe tells it from the benchmark this well."""
+CERTIFIED_SHARE: Final = 0.90
+"""A transformation is certified if members keep at least this share of their predictions."""
+CERTIFIED_MOVEMENT: Final = 0.30
+"""Regression and embedding: output movement at most this share of that of random pairs."""
+
+TWIN_INPUT: Final = 0.8
+"""Twins' inputs are at least this share of the median distance apart."""
+TWIN_OUTPUT: Final = 0.05
+"""Twins' mean outputs are at most this far apart (probability; or output SD)."""
+TWIN_PAIRS: Final = 50
+"""Least number of twin pairs."""
+
+WHITEN_VARIANCE: Final = 0.99
+"""Whitening uses the leading directions that hold this share of the variance."""
+CKA_CLIP: Final = 0.9995
+"""CKA is clipped here before atanh, so that copies have a finite z."""
+NEIGHBOUR_SHARE: Final = 0.02
+"""k = max(5, round(share * n))."""
+JACKKNIFE_GROUPS: Final = 20
+PROBE_RIDGE: Final = 0.01
+"""Ridge penalty per row of a probe on standardised features."""
+PROBE_FOLDS: Final = 5
+SLICES: Final = (2, 10)
+"""Slice transfer takes between two and ten slices of at least MIN_N rows."""
+TEACHER_STRUCTURE_MARGINS: Final = 2.0
+"""A structural row is judged only where the teacher beats unrelated codes by so many margins."""
+
+GROUPS: Final = (
+    "global geometry",
+    "local geometry",
+    "function",
+    "slice transfer",
+    "invariance",
+    "twins",
+)
+ALWAYS_REQUIRED: Final = ("global geometry", "local geometry", "function", "twins")
+BAND_GROUPS: Final = ("global geometry", "local geometry", "function")
+"""Groups whose off-support rows rest on the member band."""

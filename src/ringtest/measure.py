@@ -1,0 +1,151 @@
+"""The protocol of a measure: a function from what it needs to readings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringtest import condition as conditions_
+from ringtest.estimate import Estimate
+from ringtest.measurement import Direction
+from ringtest.registry import Registry
+
+if TYPE_CHECKING:
+    from ringtest.condition import Condition
+    from ringtest.data import AuditData
+    from ringtest.evidence import Evidence
+    from ringtest.tasks import AnyTask
+
+Need = Literal[
+    "outcomes", "sample", "layers", "moments", "clean_pair", "cross_model", "gradients", "model"
+]
+"""``outcomes``: score and prediction of every row. ``sample``: last hidden layer and outputs on the
+sample of rows. ``layers``: the same for all layers. ``moments``: running sums over all rows and
+layer pairs. ``clean_pair``: clean evidence of the same rows beside the changed."""
+Invariance = Literal["permutation", "orthogonal", "linear", "scale", "logit scale"]
+
+PERMUTATION: Final[Invariance] = "permutation"
+ORTHOGONAL: Final[Invariance] = "orthogonal"
+LINEAR: Final[Invariance] = "linear"
+SCALE: Final[Invariance] = "scale"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a measure may know besides the evidence: never which student it is, or its name."""
+
+    data: AuditData
+    task: AnyTask
+    condition: Condition
+    rows: NDArray[np.int64]
+    """Rows of the sample, (m,)."""
+    units: NDArray[np.int64] | None
+    """Cluster code of every row, (n,), or None."""
+    seed: int
+    shared: dict[str, Any] = field(default_factory=dict)
+    """Things that measures derive from the data alone and may reuse within one condition."""
+
+    @property
+    def sample_units(self) -> NDArray[np.int64] | None:
+        """Cluster codes, from 0 without gaps, of the sampled rows."""
+        if self.units is None:
+            return None
+        return np.unique(self.units[self.rows], return_inverse=True)[1].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One number about one model under one condition."""
+
+    estimate: Estimate
+    statistic: str
+    layer: str | None = None
+    """Name of the model's layer, or None."""
+    depth: float = 1.0
+    """Relative depth of the layer, by which teacher and student are aligned."""
+    concept: str | None = None
+    slice: str | None = None
+    reason: str = ""
+    """Why the estimate is NaN, in words."""
+
+
+class Measure:
+    """Common declarations. Subclass :class:`ModelMeasure` or :class:`PairMeasure`."""
+
+    id: ClassVar[str]
+    about: ClassVar[str]
+    """One sentence for the catalogue."""
+    direction: ClassVar[Direction] = "higher"
+    range: ClassVar[tuple[float, float]]
+    invariant_to: ClassVar[frozenset[Invariance]] = frozenset()
+    """What the measure cannot see."""
+    null_value: ClassVar[float | None] = None
+    """Value for unrelated or structureless codes."""
+    group: ClassVar[str | None] = None
+    """Group of the verdict that the measure's headlines speak for."""
+    unit: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Need]]
+    on: ClassVar[tuple[conditions_.Role, ...]] = ("clean",)
+    """Roles of the conditions under which it is read by default."""
+    source: ClassVar[str] = ""
+
+    @property
+    def area(self) -> str:
+        """Folder that provides the measure."""
+        return type(self).__module__.split(".")[1]
+
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
+        """Whether the measure means anything there; targets and rows are checked for it."""
+        return True
+
+
+class ModelMeasure(Measure):
+    """A number about one model; compared with the mean member."""
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """Readings of one model under one condition."""
+        raise NotImplementedError
+
+
+class PairMeasure(Measure):
+    """A similarity of two models, transformed so that margins travel; compared with the band."""
+
+    statistic: ClassVar[str]
+    """Name of the transformed scale."""
+
+    def prepare(self, evidence: Evidence, at: Setting) -> Any:
+        """What is computed once a model; NotMeasurable if the layer has nothing left."""
+        raise NotImplementedError
+
+    def compare(self, a: Any, b: Any) -> Estimate:
+        """Transformed similarity of two prepared models on the same rows."""
+        raise NotImplementedError
+
+    def raw(self, value: float) -> float:
+        """The similarity itself from its transformed value."""
+        return value
+
+    def slope(self, value: float) -> float:
+        """Derivative of :meth:`raw`, to carry a standard error over."""
+        return 1.0
+
+    def chance(self, prepared: Sequence[Any]) -> float:
+        """Transformed similarity of unrelated models."""
+        raise NotImplementedError
+
+
+class NotMeasurable(Exception):
+    """A measure has nothing to say here; the message is the reason that goes into the row."""
+
+
+measures: Registry[Measure] = Registry("measure")
+
+
+def measure(cls: type[Measure]) -> type[Measure]:
+    """Class decorator: register one instance of a measure."""
+    measures.add(cls())
+    return cls

@@ -1,0 +1,115 @@
+"""One row of the report: a comparison of student and teacher on one measure and condition."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+Direction = Literal["higher", "lower"]
+Status = Literal["pass", "fail", "inconclusive", "not_measurable", "error", "context"]
+Null = Literal["paired", "band", "band void", "references", "level", "pass only", "drift"]
+"""What a headline is held against.
+
+``paired``: the mean member on the same rows. ``drift``: the members' own drift (difference in
+differences). ``band``: the members among each other, off support; ``band void``: the same for a
+student of another architecture. ``references``: models of the student's kind. ``level``: an
+absolute level, which can be passed but not failed. ``pass only``: the paired difference of a
+single teacher's geometry or function group, likewise.
+"""
+PASS_ONLY: Final = ("level", "pass only")
+
+STATUSES: Final = ("pass", "fail", "inconclusive", "not_measurable", "error", "context")
+
+
+@dataclass
+class Measurement:
+    """A row of ``report.json``'s ``measurements``; NaN is written as null."""
+
+    measure: str
+    """Registered id, such as ``similarity.cka``."""
+    area: str
+    """Folder that provides the measure."""
+    condition: str
+    """Condition id, or the name of the averaged or largest-of family."""
+    severity: float | None = None
+    """Strength of the condition in its own unit."""
+    params: dict[str, Any] = field(default_factory=dict)
+    """Anything else that a reader needs, JSON values only."""
+    slice: str | None = None
+    """``column=value``, or None for all rows."""
+    concept: str | None = None
+    """What is decoded, or None."""
+    statistic: str = ""
+    """Scale of the values, such as ``atanh(cka)``."""
+    teacher_layer: str | None = None
+    student_layer: str | None = None
+    teacher: float = math.nan
+    """Mean member; for similarities member to member."""
+    student: float = math.nan
+    """The student; for similarities student to members."""
+    delta: float = math.nan
+    """student - teacher."""
+    harm: float = math.nan
+    """delta turned so that positive is worse."""
+    se: float = math.nan
+    df: float = math.nan
+    ci_low: float = math.nan
+    """Confidence interval of delta."""
+    ci_high: float = math.nan
+    ci_level: float = math.nan
+    margin: float = math.nan
+    """Harm up to this is tolerated; NaN for context."""
+    p_fail: float = math.nan
+    """p-value of H0: harm <= margin."""
+    p_pass: float = math.nan
+    """p-value of H0: harm >= margin."""
+    n: int = 0
+    unit: str = ""
+    """Unit of teacher, student, delta and harm."""
+    direction: Direction = "higher"
+    """Which way is better."""
+    headline: bool = False
+    """Judged (together with the other headlines of its group)."""
+    required: bool = False
+    """Must pass for the verdict ``sound``."""
+    status: Status = "context"
+    group: str | None = None
+    """Group of the verdict that this headline speaks for; ``benchmark`` for the benchmark."""
+    null: Null | None = None
+    """What the headline is held against."""
+    family: int = 1
+    """Of how many rows this is the largest harm: p_fail is multiplied by it (Bonferroni)."""
+    reason: str = ""
+    """Why it could not be measured, or is context, in words."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values: NaN and infinities become None."""
+        out = asdict(self)
+        for key, value in out.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                out[key] = None
+        return out
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Measurement:
+        """Inverse of :meth:`as_dict`. Raises KeyError or TypeError on missing or unknown fields."""
+        names = {f.name for f in fields(cls)}
+        missing, unknown = names - row.keys(), row.keys() - names
+        if missing or unknown:
+            raise KeyError(f"missing {sorted(missing)}, unknown {sorted(unknown)}")
+        values = dict(row)
+        for name in _FLOATS:
+            if values[name] is None:
+                values[name] = math.nan
+        return cls(**values)
+
+    @property
+    def measured(self) -> bool:
+        """True if every number that a decision needs is finite."""
+        return all(
+            math.isfinite(v) for v in (self.teacher, self.student, self.delta, self.harm, self.se)
+        )
+
+
+_FLOATS: Final = tuple(f.name for f in fields(Measurement) if f.type == "float")

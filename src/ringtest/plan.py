@@ -1,0 +1,143 @@
+"""The plan: which measure is read under which condition, and what that needs and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ringtest.blocks import BLOCK
+from ringtest.condition import Condition, conditions
+from ringtest.data import AuditData
+from ringtest.errors import ConfigError, close_to
+from ringtest.evidence import Wanted
+from ringtest.measure import Measure, measures
+from ringtest.subjects import Model
+from ringtest.tasks import AnyTask
+
+Cell = tuple[str, str]
+"""(measure id or glob, condition id or glob) that is read besides what is read by default."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One condition with all measures that are read under it: one pass of every model."""
+
+    condition: Condition
+    measures: tuple[Measure, ...]
+    wanted: Wanted
+    rows: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Stages in order, clean first, and what is left out and why."""
+
+    stages: tuple[Stage, ...]
+    not_measured: tuple[dict[str, Any], ...] = ()
+    models: int = 0
+    _rows: int = field(default=0, repr=False)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of a block, over all models."""
+        return sum(-(-stage.rows // BLOCK) for stage in self.stages) * self.models
+
+    @property
+    def cells(self) -> int:
+        """Number of (measure, condition) cells."""
+        return sum(len(stage.measures) for stage in self.stages)
+
+
+def make(
+    data: AuditData,
+    task: AnyTask,
+    models: Sequence[Model],
+    extra: Sequence[Cell] = (),
+) -> Plan:
+    """Multiply measures with conditions, and keep the cells that mean something.
+
+    Args:
+        data: decides which conditions apply.
+        task: decides which measures apply.
+        models: their capabilities bound what can be asked.
+        extra: cells besides the default ones, such as ``("probe.*", "noise.input")``.
+
+    Raises ConfigError for an extra cell that matches no measure or no condition.
+    """
+    layers = all(m.layers is not None for m in models)
+    gradients = all(m.gradients for m in models)
+    found = [c for kind in conditions for c in kind.make.defaults(data)]
+    found.sort(key=lambda c: c.role != "clean")
+    _check_extra(extra, found)
+    stages, left_out = [], []
+    for condition in found:
+        chosen: list[Measure] = []
+        for entry in measures:
+            asked = any(
+                fnmatchcase(entry.id, m)
+                and (fnmatchcase(condition.id, c) or fnmatchcase(condition.key, c))
+                for m, c in extra
+            )
+            if not (asked or condition.role in entry.on):
+                continue
+            reason = _obstacle(entry, condition, data, task, layers, gradients)
+            if reason is None:
+                chosen.append(entry)
+            elif asked or (entry.group is not None and reason != _MEANINGLESS):
+                left_out.append(
+                    {
+                        "measure": entry.id,
+                        "condition": condition.key,
+                        "reason": reason,
+                        "required": False,
+                    }
+                )
+        if chosen:
+            rows = int(condition.inputs(data).shape[0])
+            stages.append(Stage(condition, tuple(chosen), _wanted(chosen, condition), rows))
+    return Plan(tuple(stages), tuple(left_out), len(models))
+
+
+_MEANINGLESS = "does not apply to this condition and data"
+
+
+def _obstacle(
+    entry: Measure,
+    condition: Condition,
+    data: AuditData,
+    task: AnyTask,
+    layers: bool,
+    gradients: bool,
+) -> str | None:
+    """Why a measure cannot be read under a condition, or None."""
+    if not entry.applies(condition, data, task):
+        return _MEANINGLESS
+    inside = entry.needs & {"sample", "layers", "moments"} and "outcomes" not in entry.needs
+    if inside and not layers:
+        return "a subject shows only its outputs"
+    if (condition.scope == "own" or "gradients" in entry.needs) and not gradients:
+        return "a subject gives no gradients"
+    return None
+
+
+def _wanted(chosen: Sequence[Measure], condition: Condition) -> Wanted:
+    needs = frozenset().union(*(m.needs for m in chosen))
+    return Wanted(
+        outcomes="outcomes" in needs,
+        sample="sample" in needs,
+        # A user's invariance is read at every layer.
+        layers="layers" in needs or condition.role == "invariance",
+        moments="moments" in needs and condition.role == "clean",
+    )
+
+
+def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
+    for m, c in extra:
+        if not any(fnmatchcase(entry.id, m) for entry in measures):
+            raise ConfigError("cells", f"no measure matches {m!r}", close_to(m, [e.id for e in measures]))
+        if not any(fnmatchcase(f.id, c) or fnmatchcase(f.key, c) for f in found):
+            raise ConfigError(
+                "cells", f"no condition matches {c!r}", close_to(c, [f.id for f in found])
+            )

@@ -1,0 +1,191 @@
+"""Why a verdict came out as it did, and what would settle it, in sentences."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ringtest import inference
+from ringtest.measurement import Measurement
+
+if TYPE_CHECKING:
+    from ringtest.policy import Policy
+    from ringtest.verdict import Verdict
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    failing = [n for n, g in verdict.groups.items() if g.status == "fail"]
+    match verdict.label:
+        case "below-benchmark":
+            return "The student scores below its teacher on the benchmark itself."
+        case "fractured":
+            where = " and ".join([", ".join(failing[:-1]), failing[-1]])
+            return f"The student does not carry the teacher's inside: {where} fail."
+        case "sound":
+            where = (
+                "" if _has_elsewhere(verdict) else ", on the benchmark's domain and off support only"
+            )
+            return f"The student matches the score and kept the teacher's inside{where}."
+        case _:
+            matched = "matches the score" if verdict.matched else "may match the score"
+            return f"The student {matched}, but the evidence decides neither way."
+
+
+def reasons(verdict: Verdict, policy: Policy) -> list[str]:
+    """Sentences, worst first, each naming measure, condition, layers, values and interval."""
+    rows = verdict.rows
+    out: list[str] = []
+    benchmark = [r for r in rows if r.headline and r.group == "benchmark"]
+    if not benchmark:
+        out.append("The benchmark was not measured, so nothing can be called matched.")
+    out += [f"Benchmark: {describe(r)}." for r in benchmark]
+
+    judged = [r for r in rows if r.headline and r.group != "benchmark"]
+    failed = sorted((r for r in judged if r.status == "fail"), key=_ratio, reverse=True)
+    out += [f"{_name(r)} fails: {describe(r)}." for r in failed]
+    if len({r.group for r in failed}) == 1 and verdict.label == "inconclusive":
+        out.append("One group alone does not make a student fractured: two must fail.")
+    out += [
+        f"{_name(r)} is undecided: {describe(r)}." for r in judged if r.status == "inconclusive"
+    ]
+    out += [
+        f"{_name(r)} could not be measured: {r.measure} on {r.condition}"
+        f"{': ' + r.reason if r.reason else ''}."
+        for r in judged
+        if r.status in ("not_measurable", "error")
+    ]
+    out += [
+        f"{name.capitalize()} was required but nothing measured it."
+        for name, g in verdict.groups.items()
+        if g.required and not g.rows
+    ]
+    if verdict.scope == "outputs-only" and verdict.label != "fractured":
+        out.append("Only outputs could be seen, and outputs alone never show that a student is sound.")
+    if verdict.label == "sound":
+        passed = [n for n, g in verdict.groups.items() if g.status == "pass"]
+        out.append(f"Every required group passes: {', '.join(passed)}.")
+    if not _has_elsewhere(verdict) and verdict.label in ("sound", "inconclusive"):
+        out.append(
+            "No unlabelled inputs from elsewhere were judged: this holds on the benchmark's domain "
+            "and off support only."
+        )
+    if any(r.null == "band void" for r in rows):
+        out.append(
+            "The student has another architecture than the members and there are no references: "
+            "the member band is void, so constant structural loss was not tested."
+        )
+    out += list(dict.fromkeys(r.reason for r in rows if r.group and not r.headline and r.reason))
+    return out
+
+
+def settle(verdict: Verdict, policy: Policy) -> list[str]:
+    """What to do next, most useful first."""
+    rows = verdict.rows
+    out: list[str] = []
+    judged = [r for r in rows if r.headline]
+    if verdict.label == "inconclusive":
+        out += _rows_needed(judged, policy)
+        small = [r for r in judged if 0 < r.n < policy.min_n]
+        out += [
+            f"Give at least {policy.min_n} rows for {r.measure} on {r.condition} (it had {r.n})."
+            for r in small[:3]
+        ]
+        if any(r.null in ("level", "band void") for r in rows):
+            out.append("Give references: independently trained, honest models of the student's kind.")
+    if verdict.label in ("inconclusive", "sound"):
+        if not _has_elsewhere(verdict):
+            out.append(
+                "Give unlabelled inputs from elsewhere (production traffic, another domain): "
+                "the sharpest condition known, and it needs no labels."
+            )
+        if not any(r.group == "slice transfer" for r in rows):
+            out.append("Give a group column, so that slices can be compared.")
+    if verdict.label == "fractured":
+        out.append("Do not ship on the benchmark score alone; look at the conditions that fail above.")
+        out.append("Distil again on inputs as varied as the teacher's own training inputs.")
+    if verdict.label == "below-benchmark":
+        out.append("Close the gap on the benchmark first; the inside is worth asking about after that.")
+    return out
+
+
+def _rows_needed(judged: list[Measurement], policy: Policy) -> list[str]:
+    undecided = [r for r in judged if r.status == "inconclusive"]
+    needs = [
+        (n, r)
+        for r in undecided
+        if (n := inference.needed_n(r.harm, r.margin, r.se, r.n, policy.alpha)) is not None
+        and n > r.n
+    ]
+    if not needs:
+        return []
+    n, row = max(needs, key=lambda pair: pair[0])
+    if n > 1_000_000:
+        return [f"{row.measure} on {row.condition} lies at its margin: no number of rows settles it."]
+    return [f"About {n:,} rows would settle {row.measure} on {row.condition} (now {row.n:,})."]
+
+
+def describe(row: Measurement) -> str:
+    """One row in words: where, what the teacher and the student show, and the interval."""
+    what = f"{row.measure} on {row.condition}"
+    largest = row.params.get("largest")
+    if largest:
+        what += f" (largest at {largest})"
+    layers = ""
+    if row.teacher_layer or row.student_layer:
+        layers = f", layer {row.student_layer} against {row.teacher_layer}"
+    who = {
+        "drift": ("drift of the student", "of the members"),
+        "level": ("student to teacher", "level of a near-copy"),
+        "references": ("student to members", "references to members"),
+    }.get(str(row.null), ("student", "teacher"))
+    teacher = 1.0 - row.margin if row.null == "level" else row.params.get("teacher_raw", row.teacher)
+    student = row.params.get("student_raw", row.student)
+    sign = -1.0 if row.direction == "higher" else 1.0
+    low, high = sorted((sign * row.ci_low, sign * row.ci_high)) if _finite(row) else (math.nan,) * 2
+    return (
+        f"{what}{layers}: {who[0]} {number(student)}, {who[1]} {number(teacher)}; "
+        f"harm {number(row.harm)} [{number(low)}, {number(high)}] {row.unit}".rstrip()
+        + f", margin {number(row.margin)}, n = {row.n:,}"
+    )
+
+
+def number(value: float | None) -> str:
+    """A number for people: two or three significant digits, no trailing clutter."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0 or abs(value) >= 0.01:
+        return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{value:.1g}" if abs(value) >= 1e-4 else "0.00"
+
+
+def worst_finding(verdict: Verdict) -> str:
+    """The worst judged row in a few words, for a line of a table."""
+    rows = [r for r in verdict.rows if r.headline and math.isfinite(r.harm)]
+    order = {"fail": 0, "inconclusive": 1, "pass": 2}
+    if not rows:
+        return "nothing could be measured"
+    row = min(rows, key=lambda r: (order.get(r.status, 3), -_ratio(r)))
+    if verdict.label == "sound":
+        return f"nothing: {row.group} nearest to its margin, harm {number(row.harm)} of {number(row.margin)}"
+    where = row.condition.removeprefix("shift.").replace("_", " ")
+    return f"{row.group} on {where}: harm {number(row.harm)}, margin {number(row.margin)}"
+
+
+def _finite(row: Measurement) -> bool:
+    return math.isfinite(row.ci_low) and math.isfinite(row.ci_high)
+
+
+def _ratio(row: Measurement) -> float:
+    return row.harm / row.margin if row.margin > 0 and math.isfinite(row.harm) else -math.inf
+
+
+def _name(row: Measurement) -> str:
+    return str(row.group).capitalize()
+
+
+def _has_elsewhere(verdict: Verdict) -> bool:
+    return any(r.headline and r.condition.startswith("shift.unlabelled.") for r in verdict.rows)
+
+
+__all__ = ["describe", "number", "reasons", "sentence", "settle", "worst_finding"]

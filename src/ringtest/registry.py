@@ -1,0 +1,72 @@
+"""Registries of measures and conditions: a decorator adds an entry, a duplicate id is an error."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Generic, Protocol, TypeVar
+
+from ringtest.errors import ConfigError, close_to
+
+
+class Named(Protocol):
+    """Anything with an id."""
+
+    id: str
+
+
+N = TypeVar("N", bound=Named)
+
+
+class Registry(Generic[N]):
+    """Entries by id, in order of registration.
+
+    Importing an area registers what it provides; :meth:`load` imports all areas and the packages
+    of others that declare an entry point in the group ``ringtest``.
+    """
+
+    _loaded = False
+
+    def __init__(self, kind: str) -> None:
+        """``kind`` is what an entry is called in messages, such as ``measure``."""
+        self.kind = kind
+        self._entries: dict[str, N] = {}
+
+    def add(self, entry: N) -> N:
+        """Register an entry. Raises ConfigError on a duplicate id.
+
+        A second copy of a module (``probes.linear`` beside ``ringtest.probes.linear``) is the usual
+        reason for a duplicate.
+        """
+        if entry.id in self._entries:
+            raise ConfigError(
+                f"{self.kind} {entry.id!r}",
+                "is registered twice",
+                "import areas as ringtest.<area>, never from the root folder",
+            )
+        self._entries[entry.id] = entry
+        return entry
+
+    def __getitem__(self, name: str) -> N:
+        """The entry of an id; ConfigError with the closest names if there is none."""
+        self.load()
+        if name not in self._entries:
+            raise ConfigError(f"{self.kind} {name!r}", "is not known", close_to(name, self._entries))
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[N]:
+        """All entries, areas loaded."""
+        self.load()
+        return iter(list(self._entries.values()))
+
+    @classmethod
+    def load(cls) -> None:
+        """Import everything that registers itself."""
+        if Registry._loaded:
+            return
+        Registry._loaded = True
+        for area in ("shift", "perturb", "probes"):
+            importlib.import_module(f"ringtest.{area}")
+        for entry in entry_points(group="ringtest"):
+            entry.load()

@@ -1,0 +1,83 @@
+"""What measures share about representations: constant units, whitening, distances of inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ringtest import margins
+from ringtest.measure import NotMeasurable
+
+
+@dataclass(frozen=True)
+class Whitener:
+    """Linear map to the leading directions, each with variance 1."""
+
+    centre: Tensor
+    """(d,) mean of the rows it was fitted on."""
+    map: Tensor
+    """(d, rank) pseudo-inverse square root of the covariance on those directions."""
+    constant: int
+    """Number of constant units, which carry nothing."""
+    rows: int
+
+    @property
+    def rank(self) -> int:
+        """Number of directions."""
+        return int(self.map.shape[1])
+
+    @property
+    def random_pair(self) -> float:
+        """Mean squared distance of two different rows, after whitening."""
+        return 2.0 * self.rank * self.rows / (self.rows - 1)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """(b, d) rows to (b, rank)."""
+        return (rows.double() - self.centre) @ self.map
+
+
+def whitener(rows: Tensor) -> Whitener:
+    """Fit a whitener on (m, d) rows, by the directions that hold 99 % of the variance.
+
+    Raises NotMeasurable if no unit varies. With fewer rows than units the directions are those of
+    the rows' span; at most a quarter of the number of rows is used, since in more directions than
+    that all rows of a finite sample lie equally far apart whatever the layer encodes.
+    """
+    x = rows.double()
+    m = int(x.shape[0])
+    constant = int((x == x[0]).all(dim=0).sum())
+    centre = x.mean(0)
+    _, s, vt = torch.linalg.svd(x - centre, full_matrices=False)
+    variance = s.square() / m
+    total = float(variance.sum())
+    if m < 4 or constant == x.shape[1] or not total > 0:
+        raise NotMeasurable("no unit of the layer varies")
+    share = variance.cumsum(0) / total
+    rank = int((share < margins.WHITEN_VARIANCE).sum()) + 1
+    positive = int((variance > variance[0] * 1e-12).sum())
+    rank = max(1, min(rank, positive, m // 4))
+    return Whitener(centre, vt[:rank].T / variance[:rank].sqrt(), constant, m)
+
+
+def standardised(rows: Tensor) -> Tensor:
+    """(m, d) float64 rows with mean 0 and, where a column varies, standard deviation 1."""
+    x = rows.double()
+    x = x - x.mean(0)
+    sd = x.square().mean(0).sqrt()
+    return x / torch.where(sd > 0, sd, torch.ones_like(sd))
+
+
+def flat_inputs(inputs: Tensor, modality: str) -> Tensor:
+    """Inputs as (m, d) points whose Euclidean distance means something.
+
+    Columns of tables and sequences are standardised; tokens become counts of each token.
+    """
+    if modality == "tokens":
+        vocabulary, codes = torch.unique(inputs, return_inverse=True)
+        counts = torch.zeros(inputs.shape[0], vocabulary.shape[0])
+        codes = codes.reshape(inputs.shape[0], -1)
+        return counts.scatter_add_(1, codes, torch.ones(codes.shape))
+    rows = inputs.reshape(inputs.shape[0], -1).float()
+    return rows if modality == "image" else standardised(rows).float()

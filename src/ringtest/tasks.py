@@ -1,0 +1,235 @@
+"""What a task means for outputs: their common form, their mean, their score and their distance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest.data import AuditData
+from ringtest.errors import ConfigError, DataError, SubjectError, close_to
+
+Metric = Callable[[Tensor, Tensor], Any]
+"""metric(outputs (b, k), targets (b, ...)) -> (b,) one score a row, higher is better."""
+
+
+class Task:
+    """Base of the three tasks; ``targets`` is what scores compare with, or None."""
+
+    name: ClassVar[str]
+    score_name: str
+    outputs_of: ClassVar[str]
+    """What the canonical outputs are, in words."""
+
+    def __init__(self, data: AuditData, metric: Metric | None) -> None:
+        """Check the targets; raises DataError."""
+        self.metric = metric
+        self.targets: Tensor | None = None
+        self.columns: int | None = None
+        """Required number of output columns, or None."""
+
+    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:
+        """The model's raw outputs as (b, k) in the task's own form, with gradient."""
+        raise NotImplementedError
+
+    def mean(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Combined output of an ensemble, from canonical outputs."""
+        return torch.stack(list(outputs)).mean(0)
+
+    def visible(self, outputs: Tensor) -> Tensor:
+        """What a user's metric is given: probabilities or values."""
+        return outputs
+
+    def own_score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(b,) default score, higher is better."""
+        raise NotImplementedError
+
+    def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """(b,) score of each row, higher is better; the user's metric if there is one."""
+        if self.metric is None:
+            return self.own_score(outputs, targets)
+        try:
+            value = self.metric(self.visible(outputs), targets)
+        except Exception as error:
+            raise ConfigError("metric", f"raised {type(error).__name__}: {error}", "mend it") from error
+        value = torch.as_tensor(value)
+        if value.shape != (outputs.shape[0],):
+            raise ConfigError(
+                "metric",
+                f"gave shape {tuple(value.shape)} for {outputs.shape[0]} rows",
+                "return one score a row, higher is better",
+            )
+        return value.double()
+
+    def predictions(self, outputs: Tensor) -> NDArray[np.int64] | None:
+        """(b,) predicted classes, or None where there are none."""
+        return None
+
+    def points(self, outputs: Tensor) -> Tensor:
+        """(b, k) points whose Euclidean distance says how far two outputs differ."""
+        return outputs
+
+
+class Classification(Task):
+    """One class per row. Canonical outputs are log-probabilities (b, C)."""
+
+    name = "classification"
+    outputs_of = "log-probabilities"
+
+    def __init__(self, data: AuditData, metric: Metric | None) -> None:
+        """Targets are (n,) integers from 0; classes that never occur are noted."""
+        super().__init__(data, metric)
+        self.score_name = "accuracy" if metric is None else "score"
+        y = data.targets
+        if y is None:
+            raise DataError("targets", "are missing", "classification needs (n,) int classes")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim != 1:
+            raise DataError("targets", f"have shape {y.shape}", f"give ({data.n},) int classes")
+        if y.dtype.kind == "f" and np.array_equal(y, np.round(y)):
+            y = y.astype(np.int64)
+        if y.dtype.kind not in "iub":
+            raise DataError("targets", f"are {y.dtype}", "give int classes, or task='regression'")
+        y = y.astype(np.int64)
+        if y.min() < 0:
+            raise DataError("targets", f"hold {y.min()}", "classes count from 0")
+        self.targets = torch.from_numpy(y)
+        self.least = int(y.max()) + 1
+        absent = sorted(set(range(self.least)) - set(np.unique(y).tolist()))
+        if absent:
+            data.warnings.append(f"targets: classes {absent[:10]} never occur")
+
+    def check_columns(self, name: str, columns: int) -> None:
+        """Raise if a model has too few output columns, or another number than the others."""
+        if columns < max(self.least, 2):
+            raise SubjectError(
+                name,
+                f"gives {columns} output columns, targets reach class {self.least - 1}",
+                f"give a model with at least {max(self.least, 2)} columns",
+            )
+        if self.columns is not None and columns != self.columns:
+            raise SubjectError(
+                name, f"gives {columns} output columns, others give {self.columns}", "give the same"
+            )
+        self.columns = columns
+
+    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:
+        """Log-probabilities; probabilities are recognised by their row sums beforehand."""
+        if probabilities:
+            return raw.clamp_min(torch.finfo(raw.dtype).tiny).log()
+        return raw.log_softmax(dim=-1)
+
+    def mean(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Log of the mean probability."""
+        stacked = torch.stack(list(outputs))
+        return stacked.logsumexp(0) - float(np.log(len(outputs)))
+
+    def visible(self, outputs: Tensor) -> Tensor:
+        """Probabilities."""
+        return outputs.exp()
+
+    def own_score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """1 where the class is right."""
+        return (outputs.argmax(-1) == targets).double()
+
+    def predictions(self, outputs: Tensor) -> NDArray[np.int64]:
+        """(b,) most probable class."""
+        return outputs.argmax(-1).cpu().numpy().astype(np.int64)
+
+    def points(self, outputs: Tensor) -> Tensor:
+        """Probabilities."""
+        return outputs.exp()
+
+
+class Regression(Task):
+    """Real values. Canonical outputs are (b, k)."""
+
+    name = "regression"
+    outputs_of = "values"
+
+    def __init__(self, data: AuditData, metric: Metric | None) -> None:
+        """Targets are (n,) or (n, k) floats that are not all equal."""
+        super().__init__(data, metric)
+        self.score_name = "R^2" if metric is None else "score"
+        y = data.targets
+        if y is None:
+            raise DataError("targets", "are missing", "regression needs (n,) or (n, k) floats")
+        if y.dtype.kind not in "fiu":
+            raise DataError("targets", f"are {y.dtype}", "give float values")
+        values = torch.from_numpy(np.asarray(y, dtype=np.float64)).reshape(data.n, -1)
+        self.targets = values
+        self.columns = int(values.shape[1])
+        self.variance = float(values.var(dim=0, unbiased=False).sum())
+        if not self.variance > 0:
+            raise DataError("targets", "are all equal", "R^2 needs targets that vary")
+
+    def check_columns(self, name: str, columns: int) -> None:
+        """Raise if a model has another number of columns than the targets."""
+        if columns != self.columns:
+            raise SubjectError(
+                name,
+                f"gives {columns} output columns, targets have {self.columns}",
+                "give a model with the targets' columns",
+            )
+
+    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:  # noqa: ARG002 - protocol
+        """Values as columns."""
+        return raw.reshape(raw.shape[0], -1)
+
+    def own_score(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """1 - squared error / variance of the targets, summed over columns: its mean is R^2."""
+        error = (outputs.double() - targets).square().sum(-1)
+        return 1.0 - error / self.variance
+
+
+class Embedding(Task):
+    """No targets: matched means that the embedding stays faithful to the teacher's.
+
+    The fidelity of two embeddings on a row is the correlation, over fixed anchor rows, of the
+    row's cosine similarities to the anchors: what a nearest-neighbour search over the embedding
+    would see. It is 1 for equal geometry, whatever the rotation, scale or width.
+    """
+
+    name = "embedding"
+    outputs_of = "embedding"
+
+    def __init__(self, data: AuditData, metric: Metric | None) -> None:
+        """No targets are needed; a metric needs them."""
+        super().__init__(data, metric)
+        self.score_name = "fidelity"
+        if metric is not None:
+            raise ConfigError("metric", "cannot be used with task='embedding'", "leave it out")
+
+    def check_columns(self, name: str, columns: int) -> None:
+        """Any width of at least 2 will do."""
+        if columns < 2:
+            raise SubjectError(name, f"gives embeddings of width {columns}", "give at least 2")
+
+    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:  # noqa: ARG002 - protocol
+        """(b, d) embedding; tokens are averaged."""
+        return raw if raw.ndim == 2 else raw.reshape(raw.shape[0], -1, raw.shape[-1]).mean(1)
+
+    def points(self, outputs: Tensor) -> Tensor:
+        """Unit vectors."""
+        return torch.nn.functional.normalize(outputs, dim=-1)
+
+
+AnyTask = Classification | Regression | Embedding
+TASKS: Final[dict[str, type[AnyTask]]] = {
+    t.name: t for t in (Classification, Regression, Embedding)
+}
+
+
+def make(name: str, data: AuditData, metric: Metric | None = None) -> AnyTask:
+    """The task of a name. Raises ConfigError for an unknown one."""
+    if name not in TASKS:
+        later = "comes later" if name == "causal-lm" else "is not known"
+        raise ConfigError("task", f"{name!r} {later}", close_to(name, TASKS))
+    if metric is not None and not callable(metric):
+        raise ConfigError("metric", f"is a {type(metric).__name__}", "give a callable or leave it out")
+    return TASKS[name](data, metric)

@@ -1,0 +1,324 @@
+"""The one place where rows become a verdict; every renderer, the gate and exit codes use it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from ringtest import inference, margins, reasons
+from ringtest.errors import Exit
+from ringtest.measurement import PASS_ONLY, Measurement, Status
+from ringtest.policy import Gate, Policy
+
+Label = Literal["sound", "fractured", "below-benchmark", "inconclusive"]
+Scope = Literal["full", "no-gradient", "outputs-only"]
+GroupStatus = Literal["pass", "fail", "inconclusive", "not_measurable"]
+GateStatus = Literal["pass", "fail", "inconclusive", "no_match"]
+
+BENCHMARK: Final = "benchmark"
+OFF_SUPPORT: Final = "off support (band void)"
+"""The group as which all off-support failures count together where the band is void."""
+
+
+@dataclass(frozen=True)
+class GroupVerdict:
+    """What one group of headlines says."""
+
+    status: GroupStatus
+    required: bool
+    ratio: float | None
+    """Largest harm over margin of its sets, at least 0; None if it can only pass or is unmeasured."""
+    rows: tuple[int, ...]
+    """Indices into ``measurements``."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one student."""
+
+    label: Label
+    strength: float | None
+    """r / (1 + r), r the second largest ratio of a group's harm to its margin; .5: at the margin."""
+    scope: Scope
+    matched: bool
+    """Non-inferior to the mean member on the benchmark, shown."""
+    reasons: tuple[str, ...]
+    settle: tuple[str, ...]
+    """What would settle an open question, or what to do next."""
+    groups: dict[str, GroupVerdict]
+    gates: tuple[tuple[Gate, GateStatus], ...]
+    margins_version: int
+    policy_hash: str
+    rows: tuple[Measurement, ...] = field(repr=False, default=())
+    """The rows with their decided status, p-values and margins."""
+
+    @property
+    def exit_code(self) -> Exit:
+        """What ``ringtest gate`` exits with: the worse of the label and the user's own gates."""
+        codes = {_LABEL_EXIT[self.label]} | {_GATE_EXIT[status] for _, status in self.gates}
+        for code in (Exit.ERROR, Exit.FAIL, Exit.INCONCLUSIVE):
+            if code in codes:
+                return code
+        return Exit.PASS
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ``verdict`` object of ``report.json``."""
+        return {
+            "label": self.label,
+            "strength": self.strength,
+            "scope": self.scope,
+            "matched": self.matched,
+            "reasons": list(self.reasons),
+            "settle": list(self.settle),
+            "groups": {
+                name: {
+                    "status": g.status,
+                    "required": g.required,
+                    "ratio": g.ratio,
+                    "rows": list(g.rows),
+                }
+                for name, g in self.groups.items()
+            },
+            "gates": [
+                {"measure": gate.measure, "margin": gate.margin, "status": status}
+                for gate, status in self.gates
+            ],
+            "margins_version": self.margins_version,
+            "policy_hash": self.policy_hash,
+        }
+
+
+_LABEL_EXIT: Final[dict[str, Exit]] = {
+    "sound": Exit.PASS,
+    "fractured": Exit.FAIL,
+    "below-benchmark": Exit.FAIL,
+    "inconclusive": Exit.INCONCLUSIVE,
+}
+_GATE_EXIT: Final[dict[str, Exit]] = {
+    "pass": Exit.PASS,
+    "fail": Exit.FAIL,
+    "inconclusive": Exit.INCONCLUSIVE,
+    "no_match": Exit.ERROR,
+}
+
+
+def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Verdict:
+    """Decide every headline, every group and the label. Total: any rows get exactly one label.
+
+    Args:
+        rows: measurements of one student; their stored statuses and p-values are not believed.
+        policy: levels, margins and gates.
+        scope: what the subjects could be asked for.
+    """
+    judged = [_test(row, policy) for row in rows]
+    units = _units(judged)
+    rejected = _reject(judged, units, policy)
+    judged = [
+        replace(r, status=_row_status(r, policy, rejected.get(_unit_key(r), False)))
+        for r in judged
+    ]
+    groups = _groups(judged, units, rejected, policy, scope)
+    failing = [name for name, g in groups.items() if g.status == "fail"]
+    benchmark = [r.status for r in judged if r.headline and r.group == BENCHMARK]
+    matched = bool(benchmark) and all(s == "pass" for s in benchmark)
+
+    label: Label
+    if "fail" in benchmark:
+        label = "below-benchmark"
+    elif len(failing) >= 2:
+        label = "fractured"
+    elif matched and _all_pass(groups, policy) and scope != "outputs-only":
+        label = "sound"
+    else:
+        label = "inconclusive"
+
+    gates = tuple((gate, _gate_status(gate, judged, policy)) for gate in policy.gates)
+    verdict = Verdict(
+        label=label,
+        strength=_strength(groups),
+        scope=scope,
+        matched=matched,
+        reasons=(),
+        settle=(),
+        groups=groups,
+        gates=gates,
+        margins_version=policy.version,
+        policy_hash=policy.hash,
+        rows=tuple(judged),
+    )
+    return replace(
+        verdict,
+        reasons=tuple(reasons.reasons(verdict, policy)),
+        settle=tuple(reasons.settle(verdict, policy)),
+    )
+
+
+def _test(row: Measurement, policy: Policy) -> Measurement:
+    """The row with p-values recomputed from harm, margin, se and df; NaN where it has no test."""
+    if not row.headline:
+        return row
+    margin = policy.margin(row)
+    if not row.measured or row.n < policy.min_n:
+        return replace(row, margin=margin, p_fail=math.nan, p_pass=math.nan)
+    p_fail, p_pass = inference.p_values(row.harm, margin, row.se, row.df, row.family)
+    if row.null in PASS_ONLY:
+        p_fail = 1.0
+    return replace(row, margin=margin, p_fail=p_fail, p_pass=p_pass)
+
+
+_UnitKey = tuple[str, str]
+
+
+def _unit_key(row: Measurement) -> _UnitKey:
+    """Rows of one group on one set; they differ only in the null that they are held against."""
+    # Structural measures have one row per invariance or column under one condition.
+    detail = f"{row.measure}|{row.condition}|{row.concept or ''}|{row.slice or ''}"
+    return str(row.group), detail
+
+
+def _units(rows: list[Measurement]) -> dict[_UnitKey, list[int]]:
+    units: dict[_UnitKey, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        if row.headline and row.group is not None and row.group != BENCHMARK:
+            units[_unit_key(row)].append(i)
+    return dict(units)
+
+
+def _reject(
+    rows: list[Measurement], units: dict[_UnitKey, list[int]], policy: Policy
+) -> dict[_UnitKey, bool]:
+    """Holm over all units that can fail. A unit fails only beyond *every* null it has."""
+    p: dict[_UnitKey, float] = {}
+    for key, members in units.items():
+        nulls = [rows[i].p_fail for i in members]
+        if any(rows[i].null in PASS_ONLY for i in members):
+            continue
+        p[key] = math.nan if any(math.isnan(v) for v in nulls) else max(nulls)
+    decided = inference.holm(list(p.values()), policy.alpha)
+    return {key: bool(d) for key, d in zip(p, decided, strict=True)}
+
+
+def _row_status(row: Measurement, policy: Policy, rejected: bool) -> Status:
+    if not row.headline:
+        return row.status if row.status in ("error", "not_measurable") else "context"
+    if math.isnan(row.p_fail) or math.isnan(row.p_pass):
+        return "error" if row.status == "error" else "not_measurable"
+    if row.p_pass <= policy.alpha:
+        return "pass"
+    # The benchmark is tested by itself, outside Holm.
+    failed = row.p_fail <= policy.alpha if row.group == BENCHMARK else rejected
+    return "fail" if failed else "inconclusive"
+
+
+def _groups(
+    rows: list[Measurement],
+    units: dict[_UnitKey, list[int]],
+    rejected: dict[_UnitKey, bool],
+    policy: Policy,
+    scope: Scope,
+) -> dict[str, GroupVerdict]:
+    always = ("function",) if scope == "outputs-only" else margins.ALWAYS_REQUIRED
+    void: list[tuple[GroupStatus, float | None, list[int]]] = []
+    groups: dict[str, GroupVerdict] = {}
+    for name in dict.fromkeys([*margins.GROUPS, *(key[0] for key in units)]):
+        mine = {key: members for key, members in units.items() if key[0] == name}
+        # A structural row that is context because the teacher shows no such structure.
+        excused = any(
+            r.group == name and not r.headline and r.reason and r.status == "context" for r in rows
+        )
+        if not mine:
+            if name in always and not (excused and name not in margins.BAND_GROUPS):
+                groups[name] = GroupVerdict("not_measurable", True, None, ())
+            continue
+        indices = tuple(i for members in mine.values() for i in members)
+        verdicts: list[GroupStatus] = []
+        ratios: list[float] = []
+        for key, members in mine.items():
+            status = _unit_status([rows[i] for i in members], rejected.get(key, False))
+            ratio = _unit_ratio([rows[i] for i in members])
+            if any(rows[i].null == "band void" for i in members):
+                # Passes count singly; failures and ratios count once for all such groups.
+                void.append((status, ratio, members))
+                status, ratio = ("inconclusive" if status == "fail" else status), None
+            verdicts.append(status)
+            if ratio is not None:
+                ratios.append(ratio)
+        required = name in always or any(rows[i].required for i in indices)
+        groups[name] = GroupVerdict(_worst(verdicts), required, _largest(ratios), indices)
+    if void:
+        groups[OFF_SUPPORT] = GroupVerdict(
+            _worst([status for status, _, _ in void]),
+            False,
+            _largest([ratio for _, ratio, _ in void if ratio is not None]),
+            tuple(i for _, _, members in void for i in members),
+        )
+    return groups
+
+
+def _largest(ratios: list[float]) -> float | None:
+    return max(ratios) if ratios else None
+
+
+def _unit_status(rows: list[Measurement], rejected: bool) -> GroupStatus:
+    """A unit passes against *either* null, fails only beyond all of them."""
+    if any(r.status == "pass" for r in rows):
+        return "pass"
+    if rejected:
+        return "fail"
+    if any(r.status in ("not_measurable", "error") for r in rows):
+        return "not_measurable"
+    return "inconclusive"
+
+
+def _unit_ratio(rows: list[Measurement]) -> float | None:
+    """max(0, smallest harm / margin over the nulls); None for levels and unmeasured rows."""
+    ratios = []
+    for row in rows:
+        if row.null in PASS_ONLY or math.isnan(row.p_fail) or not row.margin > 0:
+            return None
+        ratios.append(row.harm / row.margin)
+    return max(0.0, min(ratios))
+
+
+def _worst(statuses: list[GroupStatus]) -> GroupStatus:
+    order: tuple[GroupStatus, ...] = ("fail", "not_measurable", "inconclusive")
+    for status in order:
+        if status in statuses:
+            return status
+    return "pass"
+
+
+def _all_pass(groups: dict[str, GroupVerdict], policy: Policy) -> bool:
+    named = {n: g for n, g in groups.items() if n != OFF_SUPPORT}
+    passing = [g for g in named.values() if g.status == "pass"]
+    return len(passing) == len(named) >= policy.min_groups
+
+
+def _strength(groups: dict[str, GroupVerdict]) -> float | None:
+    ratios = sorted((g.ratio for g in groups.values() if g.ratio is not None), reverse=True)
+    if len(ratios) < 2:
+        return None
+    r = ratios[1]
+    return 1.0 if math.isinf(r) else r / (1.0 + r)
+
+
+def _gate_status(gate: Gate, rows: list[Measurement], policy: Policy) -> GateStatus:
+    matches = gate.matches(rows)
+    if not matches:
+        return "no_match"
+    statuses: list[GateStatus] = []
+    for i in matches:
+        row = rows[i]
+        p_fail, p_pass = inference.p_values(row.harm, gate.margin, row.se, row.df, row.family)
+        if row.n >= policy.min_n and p_pass <= policy.alpha:
+            statuses.append("pass")
+        elif p_fail <= policy.alpha:
+            statuses.append("fail")
+        else:
+            statuses.append("inconclusive")
+    for status in ("fail", "inconclusive"):
+        if status in statuses:
+            return status
+    return "pass"
