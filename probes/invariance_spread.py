@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from ringtest.condition import Condition
 from ringtest.data import AuditData
@@ -19,8 +20,18 @@ from ringtest.measure import (
     Setting,
     measure,
 )
-from ringtest.representations import whitener
+from ringtest.representations import Whitener, whitener
 from ringtest.tasks import AnyTask
+
+
+def _whitened(clean: Evidence, name: str) -> tuple[Whitener, Tensor]:
+    """The whitener of an unchanged layer and its whitened rows, fitted once for all conditions."""
+    key = f"whitened {name}"
+    if key not in clean.derived:
+        white = whitener(clean.sample[name])
+        clean.derived[key] = white, white(clean.sample[name])
+    found: tuple[Whitener, Tensor] = clean.derived[key]
+    return found
 
 
 @measure
@@ -54,14 +65,13 @@ class InvarianceSpread(ModelMeasure):
         assert evidence.clean is not None
         out = []
         for name in evidence.names:
-            before = evidence.clean.sample[name]
             try:
-                white = whitener(before)
+                white, before = _whitened(evidence.clean, name)
             except NotMeasurable:
                 if name == evidence.names[-1]:
                     raise
                 continue
-            moved = (white(evidence.sample[name]) - white(before)).square().sum(1)
+            moved = (white(evidence.sample[name]) - before).square().sum(1)
             estimate = row_mean((moved / white.random_pair).numpy(), at.sample_units)
             out.append(Reading(estimate, "movement", name, evidence.depth(name)))
         return out

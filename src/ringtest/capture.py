@@ -78,7 +78,12 @@ class Layers:
 
     def depth(self, name: str) -> float:
         """Relative depth in [0, 1]; the last hidden layer is at 1."""
-        return self.names.index(name) / max(len(self.picked) - 1, 1)
+        return relative_depth(self.names, name)
+
+
+def relative_depth(names: tuple[str, ...], name: str) -> float:
+    """Place of a layer among the layers read, in [0, 1]; a lone one is the last hidden layer."""
+    return names.index(name) / (len(names) - 1) if len(names) > 1 else 1.0
 
 
 @dataclass

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest import blocks
+from ringtest.capture import relative_depth
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.errors import RingtestError, SubjectError
@@ -45,6 +46,8 @@ class Evidence:
     """The same model on the unchanged rows, where the condition keeps rows."""
     failed: str = ""
     """Why there is no evidence, in words."""
+    derived: dict[str, Any] = field(default_factory=dict)
+    """What measures computed from this evidence and may use again."""
 
     @property
     def last(self) -> Tensor:
@@ -52,8 +55,8 @@ class Evidence:
         return self.sample[self.names[-1]]
 
     def depth(self, name: str) -> float:
-        """Relative depth of a layer in [0, 1]."""
-        return self.names.index(name) / max(len(self.names) - 1, 1)
+        """Relative depth of a layer in [0, 1]; the last hidden layer is at 1."""
+        return relative_depth(self.names, name)
 
 
 @dataclass(frozen=True)
