@@ -32,6 +32,7 @@ class PGD(Condition):
     about = "projected gradient descent in Linf, worst case over cross-entropy and DLR"
     source = "Madry et al. 2018, arXiv:1706.06083; DLR: Croce & Hein 2020, arXiv:2003.01690"
     scope = "own"
+    tasks = ("classification",)
     steps: ClassVar[int] = 20
     """Steps of 2.5 eps / steps for each loss."""
     losses: ClassVar[Mapping[str, losses.Loss]] = losses.LOSSES

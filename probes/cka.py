@@ -76,7 +76,7 @@ def _hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
 
 
 def compare(a: Prepared, b: Prepared) -> Estimate:
-    """atanh of the debiased CKA of two prepared layers, with its jackknife influences."""
+    """Atanh of the debiased CKA of two prepared layers, with its jackknife influences."""
     cross, without = _hsic_and_deletions(a, b)
     limit = margins.CKA_CLIP
 
@@ -125,10 +125,10 @@ class CKA(PairMeasure):
         return math.tanh(value)
 
     def slope(self, value: float) -> float:
-        """d tanh(z) / dz."""
+        """D tanh(z) / dz."""
         return 1.0 - math.tanh(value) ** 2
 
-    def chance(self, prepared: Sequence[Any]) -> float:  # noqa: ARG002 - protocol
+    def chance(self, prepared: Sequence[Any]) -> float:
         """Unrelated codes have CKA 0 after debiasing."""
         return 0.0
 
@@ -142,9 +142,7 @@ class LayerPair:
     value: float
 
 
-def layer_pairs(
-    a: Evidence, b: Evidence, moments: dict[tuple[str, str], Any]
-) -> list[LayerPair]:
+def layer_pairs(a: Evidence, b: Evidence, moments: dict[tuple[str, str], Any]) -> list[LayerPair]:
     """CKA of every layer of ``a`` with every layer of ``b``.
 
     From moments over all rows where both layers are narrow, else on the sample of rows.

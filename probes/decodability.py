@@ -25,7 +25,9 @@ def concepts(at: Setting) -> list[Concept]:
         found.append(Concept.of("target", at.task.targets[at.rows]))
     for name, values in at.data.concepts.items():
         found.append(Concept.of(name, values[at.rows]))
-    return [c for c in found if c.columns.shape[0] > 0 and not bool((c.columns == c.columns[0]).all())]
+    return [
+        c for c in found if c.columns.shape[0] > 0 and not bool((c.columns == c.columns[0]).all())
+    ]
 
 
 def _folds(at: Setting) -> torch.Tensor:
@@ -146,5 +148,3 @@ def _types(at: Setting) -> NDArray[np.int64]:
         at.shared["types"] = KMeans(cells, n_init=1, random_state=seed).fit_predict(inputs)
     found: NDArray[np.int64] = at.shared["types"]
     return found
-
-

@@ -29,7 +29,9 @@ class Concept:
         """Classes if the values are not floats, else columns to regress."""
         array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
         if array.dtype.kind == "f":
-            return cls(name, torch.from_numpy(array.astype(np.float64)).reshape(len(array), -1), None)
+            return cls(
+                name, torch.from_numpy(array.astype(np.float64)).reshape(len(array), -1), None
+            )
         codes = torch.from_numpy(np.unique(array, return_inverse=True)[1].astype(np.int64))
         count = int(codes.max()) + 1
         return cls(name, torch.nn.functional.one_hot(codes, count).double(), codes)
@@ -47,7 +49,9 @@ class Concept:
     def score(self, predicted: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
         """(m,) score of each row: 1 where right, or 1 - squared error / variance."""
         if self.classes is not None:
-            return (predicted.argmax(-1) == self.classes[rows]).double()
+            right = (predicted.argmax(-1) == self.classes[rows]).double()
+            # argmax gives NaN a class.
+            return torch.where(predicted.isnan().any(-1), torch.nan, right)
         variance = self.columns.var(dim=0, unbiased=False).sum()
         return 1.0 - (predicted - self.columns[rows]).square().sum(-1) / variance
 
@@ -68,25 +72,27 @@ class Probe:
         return ((rows - self.centre) / self.scale) @ self.weights + self.offset
 
 
-def fit(x: Tensor, y: Tensor) -> Probe:
-    """Ridge on (m, d) features, standardised on these rows, penalty 0.01 m."""
+def fit(x: Tensor, y: Tensor, scale: bool = True) -> Probe:
+    """Ridge on (m, d) features, standardised on these rows if ``scale``, penalty 0.01 m."""
     n = x.shape[0]
-    return _solve(x.T @ x, x.T @ y, x.sum(0), y.sum(0), n)
+    return _solve(x.T @ x, x.T @ y, x.sum(0), y.sum(0), n, scale)
 
 
-def cross_validated(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
+def cross_validated(x: Tensor, y: Tensor, fold: Tensor, scale: bool = True) -> Tensor:
     """Out-of-fold predictions of a ridge probe.
 
     Args:
         x: (m, d) features.
         y: (m, q) targets.
         fold: (m,) fold of each row.
+        scale: whether to standardise; False for features that :func:`narrow` has rotated.
 
     Returns:
         (m, q) predictions, each by the probe that did not see its row's fold. Every fold's probe
         comes from the whole's moments less the fold's, so the rows are passed over once.
     """
-    x = narrow(x)
+    x, rotated = narrow(x, scale)
+    scale = scale and not rotated
     folds = int(fold.max()) + 1
     masks = [fold == f for f in range(folds)]
     parts = [(x[k].T @ x[k], x[k].T @ y[k], x[k].sum(0), y[k].sum(0), int(k.sum())) for k in masks]
@@ -94,30 +100,32 @@ def cross_validated(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
     for f, held_out in enumerate(masks):
         rest = [parts[g] for g in range(folds) if g != f]
         xx, xy, sx, sy = (torch.stack([p[i] for p in rest]).sum(0) for i in range(4))
-        out[held_out] = _solve(xx, xy, sx, sy, sum(p[4] for p in rest))(x[held_out])
+        out[held_out] = _solve(xx, xy, sx, sy, sum(p[4] for p in rest), scale)(x[held_out])
     return out
 
 
-def narrow(x: Tensor) -> Tensor:
+def narrow(x: Tensor, scale: bool = True) -> tuple[Tensor, bool]:
     """Rows as float64, standardised; wider than long, they are rotated into their own span.
 
-    Ridge does not see a rotation, so the solution is that of the wide problem.
+    Ridge does not see a rotation, so the solution is that of the wide problem, but only while
+    nobody standardises the rotated columns: that would whiten. The second value says so.
     """
-    x = standardised(x)
+    x = standardised(x) if scale else x.double()
     if x.shape[1] <= x.shape[0]:
-        return x
+        return x, False
     values, vectors = torch.linalg.eigh(x @ x.T)
     keep = values > values[-1] * 1e-12
-    return vectors[:, keep] * values[keep].sqrt()
+    return vectors[:, keep] * values[keep].sqrt(), True
 
 
-def _solve(xx: Tensor, xy: Tensor, sx: Tensor, sy: Tensor, n: int) -> Probe:
+def _solve(xx: Tensor, xy: Tensor, sx: Tensor, sy: Tensor, n: int, scale: bool) -> Probe:
     mean_x, mean_y = sx / n, sy / n
     cov = xx - n * torch.outer(mean_x, mean_x)
     variance = cov.diagonal().clamp_min(0) / n
     sd = variance.sqrt()
     # A unit that is constant on the training rows gets weight 0, not a division by 0.
     sd = torch.where(sd > 1e-9 * sd.max().clamp_min(1e-30), sd, torch.full_like(sd, torch.inf))
+    sd = sd if scale else torch.ones_like(sd)
     cross = (xy - n * torch.outer(mean_x, mean_y)) / sd[:, None]
     weights = ridge(cov / torch.outer(sd, sd), cross, margins.PROBE_RIDGE * n)
     return Probe(mean_x, sd, weights, mean_y)

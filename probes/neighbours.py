@@ -31,7 +31,7 @@ _CACHED = 8_000_000
 
 
 def neighbourhood_size(n: int) -> int:
-    """k = max(5, 2 % of the rows)."""
+    """K = max(5, 2 % of the rows)."""
     return max(5, round(margins.NEIGHBOUR_SHARE * n))
 
 
@@ -48,16 +48,17 @@ class Neighbourhood:
         x = rows.double()
         x = x - x.mean(0)
         norm = x.norm(dim=1, keepdim=True)
-        if x.shape[0] <= 2 * k or not bool((norm > 0).any()):
+        # An infinite norm turns cosines into NaN, and NaN neighbours into a finite overlap.
+        if x.shape[0] <= 2 * k or not 0 < float(norm.max()) < math.inf:
             raise NotMeasurable(f"no unit of the layer varies, or under {2 * k + 1} rows")
         self.unit = x / torch.where(norm > 0, norm, torch.ones_like(norm))
         self.k, self.groups, self.m = k, groups, int(x.shape[0])
+        # Fewer than 20 where there are fewer clusters: empty groups would add degrees of freedom.
+        self.count = int(groups.max()) + 1
         length = min(self.m - 1, 2 * k + 16)
         while True:
             self.similarity, self.index = self._nearest(length)
-            if length == self.m - 1 or all(
-                self._resolved(g) for g in (None, *range(margins.JACKKNIFE_GROUPS))
-            ):
+            if length == self.m - 1 or all(self._resolved(g) for g in (None, *range(self.count))):
                 break
             length = min(self.m - 1, 2 * length)
         # Ascending by index, so that two lists can be matched by binary search.
@@ -92,13 +93,13 @@ class Neighbourhood:
 
     def weights(self, group: int | None) -> Tensor:
         """(m, length) weights, summing to k, by ascending index, without one group's rows."""
-        if self.index.numel() * (margins.JACKKNIFE_GROUPS + 1) <= _CACHED:
+        if self.index.numel() * (self.count + 1) <= _CACHED:
             return self._all_weights[-1 if group is None else group]
         return self._weights(group)
 
     @cached_property
     def _all_weights(self) -> list[Tensor]:
-        return [self._weights(g) for g in (*range(margins.JACKKNIFE_GROUPS), None)]
+        return [self._weights(g) for g in (*range(self.count), None)]
 
     def _weights(self, group: int | None) -> Tensor:
         kept = self._kept(group)
@@ -111,7 +112,7 @@ class Neighbourhood:
 
 
 def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
-    """Mean share of common neighbours in [0, 1], whole and without each of 20 groups."""
+    """Mean share of common neighbours in [0, 1], whole and without each jackknife group."""
     position = torch.searchsorted(b.sorted_index, a.sorted_index).clamp_max(b.index.shape[1] - 1)
     common = b.sorted_index.gather(1, position) == a.sorted_index
 
@@ -120,7 +121,7 @@ def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
         shares = (torch.minimum(wa, wb) * common).sum(1) / a.k
         return float(shares.mean() if group is None else shares[a.groups != group].mean())
 
-    return mean(None), [mean(g) for g in range(margins.JACKKNIFE_GROUPS)]
+    return mean(None), [mean(g) for g in range(a.count)]
 
 
 @measure
@@ -166,7 +167,7 @@ class Neighbours(PairMeasure):
         return math.exp(value)
 
     def slope(self, value: float) -> float:
-        """d exp(v) / dv."""
+        """D exp(v) / dv."""
         return math.exp(value)
 
     def chance(self, prepared: Sequence[Any]) -> float:

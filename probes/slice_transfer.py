@@ -46,10 +46,12 @@ class SliceTransfer(ModelMeasure):
         """One reading a group column; NaN where it has no two slices that are large enough."""
         assert at.task.targets is not None
         concept = Concept.of("target", at.task.targets[at.rows])
-        x = narrow(evidence.last)
-        return [self._reading(x, concept, column, at) for column in at.data.groups]
+        x, rotated = narrow(evidence.last)
+        return [self._reading(x, not rotated, concept, column, at) for column in at.data.groups]
 
-    def _reading(self, x: torch.Tensor, concept: Concept, column: str, at: Setting) -> Reading:
+    def _reading(
+        self, x: torch.Tensor, scale: bool, concept: Concept, column: str, at: Setting
+    ) -> Reading:
         slices = _slices(np.asarray(at.data.groups[column])[at.rows])
         statistic = f"{concept.statistic} lost across slices"
         if len(slices) < margins.SLICES[0]:
@@ -58,11 +60,12 @@ class SliceTransfer(ModelMeasure):
             return Reading(nothing, statistic, concept="target", slice=column, reason=reason)
         gap = np.zeros(x.shape[0])
         weight = np.zeros(x.shape[0])
-        probes = [fit(x[rows], concept.columns[rows]) for rows in slices]
+        probes = [fit(x[rows], concept.columns[rows], scale) for rows in slices]
         for i, rows in enumerate(slices):
             units = None if at.sample_units is None else at.sample_units[rows.numpy()]
             fold = torch.from_numpy(blocks.folds(len(rows), margins.PROBE_FOLDS, units))
-            own = concept.score(cross_validated(x[rows], concept.columns[rows], fold), rows)
+            predicted = cross_validated(x[rows], concept.columns[rows], fold, scale)
+            own = concept.score(predicted, rows)
             others = [concept.score(p(x[rows]), rows) for j, p in enumerate(probes) if j != i]
             gap[rows] = (own - torch.stack(others).mean(0)).numpy()
             weight[rows] = 1.0 / (len(slices) * len(rows))

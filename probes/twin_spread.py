@@ -13,7 +13,6 @@ from ringtest import blocks, margins
 from ringtest.estimate import Estimate, from_deletions
 from ringtest.evidence import Evidence
 from ringtest.measure import (
-    LINEAR,
     ORTHOGONAL,
     PERMUTATION,
     SCALE,
@@ -43,6 +42,8 @@ def twins(inputs: Tensor, outputs: Tensor) -> Tensor:
     inputs, outputs = inputs.double(), outputs.double()
     m = inputs.shape[0]
     far = margins.TWIN_INPUT * _median_distance(inputs)
+    if not far > 0:  # most pairs are copies of one row: nothing lies far apart
+        return torch.empty(0, 2, dtype=torch.int64)
     found = []
     for low in range(0, m, _CHUNK):
         rows = torch.arange(low, min(low + _CHUNK, m))
@@ -64,7 +65,8 @@ _EXACT = "donot_use_mm_for_euclid_dist"
 def _median_distance(points: Tensor) -> float:
     """Median distance of pairs, over at most 1,024 rows spread over the sample."""
     some = points[torch.linspace(0, points.shape[0] - 1, min(1_024, points.shape[0])).long()]
-    return float(torch.pdist(some).median())
+    upper = torch.triu_indices(len(some), len(some), offset=1)
+    return float(torch.cdist(some, some)[upper[0], upper[1]].median())
 
 
 def spread(rows: Tensor, pairs: Tensor, groups: NDArray[np.int64]) -> Estimate:
@@ -77,9 +79,7 @@ def spread(rows: Tensor, pairs: Tensor, groups: NDArray[np.int64]) -> Estimate:
     points = white(rows)
     squared = (points[pairs[:, 0]] - points[pairs[:, 1]]).square().sum(1) / white.random_pair
     group = torch.from_numpy(groups)[pairs]
-    deleted = [
-        float(squared[(group != g).all(dim=1)].mean()) for g in range(margins.JACKKNIFE_GROUPS)
-    ]
+    deleted = [float(squared[(group != g).all(dim=1)].mean()) for g in range(int(groups.max()) + 1)]
     return from_deletions(float(squared.mean()), np.array(deleted), int(rows.shape[0]))
 
 
@@ -98,7 +98,8 @@ class TwinSpread(ModelMeasure):
     about = "whitened distance of rows that are answered alike but lie far apart, over random pairs"
     direction = "lower"
     range = (0.0, np.inf)
-    invariant_to = frozenset({PERMUTATION, ORTHOGONAL, LINEAR, SCALE})
+    # Not to linear maps: they change which directions hold 99 % of the variance.
+    invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
     null_value = 1.0
     group = "twins"
     unit = "of random pairs"
@@ -115,7 +116,9 @@ class TwinSpread(ModelMeasure):
         statistic = "spread of twins"
         if len(pairs) < margins.TWIN_PAIRS:
             nothing = Estimate(math.nan, np.zeros(0), len(at.rows))
-            reason = f"{len(pairs)} twin pairs, at least {margins.TWIN_PAIRS} are needed: give more rows"
+            reason = (
+                f"{len(pairs)} twin pairs, at least {margins.TWIN_PAIRS} are needed: give more rows"
+            )
             return [Reading(nothing, statistic, evidence.names[-1], reason=reason)]
         groups = blocks.folds(len(at.rows), margins.JACKKNIFE_GROUPS, at.sample_units)
         return [Reading(spread(evidence.last, pairs, groups), statistic, evidence.names[-1])]

@@ -61,6 +61,7 @@ NULL: Final = {
     "band void": "the members among each other (band void: another architecture)",
     "references": "references of the student's kind",
     "level": "the level of a near-copy (can only pass)",
+    "pass only": "the single teacher (can only pass)",
     "drift": "the members' own drift",
 }
 NULL_SHORT: Final = {
@@ -69,6 +70,7 @@ NULL_SHORT: Final = {
     "band void": "band void",
     "references": "references",
     "level": "level",
+    "pass only": "single teacher",
     "drift": "members' drift",
 }
 MEASURE: Final = {

@@ -111,6 +111,11 @@ class Agreement(PairMeasure):
             points if evidence.clean is None else at.task.points(evidence.clean.outputs.double())
         )
         profiles = points @ clean[:_ANCHORS].T
+        # An anchor is like itself in any embedding, which alone makes strangers of width 1,024
+        # agree by .8: its own place is filled with the mean of the others, and so says nothing.
+        own = torch.arange(min(profiles.shape))
+        mean = (profiles.sum(1)[own] - profiles[own, own]) / (profiles.shape[1] - 1)
+        profiles[own, own] = mean
         profiles = profiles - profiles.mean(1, keepdim=True)
         return _Profiles(torch.nn.functional.normalize(profiles, dim=1), at.sample_units)
 

@@ -13,7 +13,15 @@ from sklearn.preprocessing import StandardScaler
 from ringtest import blocks, margins
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
-from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
+from ringtest.measure import (
+    PERMUTATION,
+    SCALE,
+    ModelMeasure,
+    NotMeasurable,
+    Reading,
+    Setting,
+    measure,
+)
 
 
 @measure
@@ -40,7 +48,11 @@ class DomainAUC(ModelMeasure):
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading, without an interval."""
         assert evidence.clean is not None
-        here, there = evidence.clean.last, evidence.last
+        # Copies of an input lie in training and held-out folds alike: a probe knows them again.
+        here = evidence.clean.last[_distinct(at.data.inputs, len(evidence.clean.last))]
+        there = evidence.last[_distinct(at.condition.inputs(at.data)[at.rows], len(evidence.last))]
+        if min(len(here), len(there)) < margins.PROBE_FOLDS:
+            raise NotMeasurable(f"under {margins.PROBE_FOLDS} different rows")
         x = torch.cat([here, there]).numpy()
         y = np.repeat([0, 1], [len(here), len(there)])
         seed = blocks.derive(at.seed, "domain") % 2**31
@@ -51,3 +63,14 @@ class DomainAUC(ModelMeasure):
         scores = cross_val_predict(probe, x, y, cv=folds, method="decision_function")
         auc = float(roc_auc_score(y, scores))
         return [Reading(Estimate(auc, np.zeros(0), len(x)), "AUC", evidence.names[-1])]
+
+
+def _distinct(inputs: torch.Tensor, sampled: int) -> list[int]:
+    """Sampled rows, less those whose input repeats an earlier one."""
+    rows = inputs if len(inputs) == sampled else inputs[blocks.sample_rows(len(inputs))]
+    first: dict[bytes, int] = {}
+    # As bytes: NumPy knows no bfloat16.
+    flat = rows.cpu().reshape(len(rows), -1).contiguous().view(torch.uint8)
+    for i, row in enumerate(flat.numpy()):
+        first.setdefault(row.tobytes(), i)
+    return list(first.values())

@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from ringtest.road import audit
     from ringtest.data import AuditData
     from ringtest.errors import Exit, RingtestError
     from ringtest.policy import Gate, Policy
     from ringtest.report import Report, ReportSet, gate, load_report
+    from ringtest.road import audit
     from ringtest.subjects import Subject
 
 __version__ = "0.1.0"

@@ -49,6 +49,8 @@ class Condition:
     """Paper or origin."""
     scope: ClassVar[Scope] = "shared"
     role: ClassVar[Role] = "context"
+    tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "embedding")
+    """Tasks for which it means anything."""
     keeps_targets: ClassVar[bool] = True
     """Whether the targets are still right, so that scores mean something."""
     keeps_rows: ClassVar[bool] = True

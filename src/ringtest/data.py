@@ -82,22 +82,24 @@ class AuditData:
     @cached_property
     def duplicates(self) -> int:
         """Number of rows that repeat an earlier row exactly."""
-        rows = np.ascontiguousarray(self.inputs.detach().cpu().numpy().reshape(self.n, -1))
-        view = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))
-        return self.n - int(np.unique(view).shape[0])
+        return self.n - int(
+            np.unique(_row_digests(_numpy(self.inputs).reshape(self.n, -1))).shape[0]
+        )
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of everything in the data that an audit reads."""
         digest = hashlib.sha256()
         for name, value in self._parts():
-            digest.update(f"{name}:{getattr(value, 'dtype', '')}:{getattr(value, 'shape', '')}".encode())
+            digest.update(
+                f"{name}:{getattr(value, 'dtype', '')}:{getattr(value, 'shape', '')}".encode()
+            )
             digest.update(np.ascontiguousarray(value).tobytes())
         digest.update(repr((self.bounds, self.modality, sorted(self.invariances or {}))).encode())
         return digest.hexdigest()
 
     def _parts(self) -> list[tuple[str, NDArray[Any]]]:
-        parts = [("inputs", self.inputs.detach().cpu().numpy())]
+        parts = [("inputs", _numpy(self.inputs))]
         if self.targets is not None:
             parts.append(("targets", self.targets))
         for kind, columns in (("group", self.groups), ("concept", self.concepts)):
@@ -105,7 +107,7 @@ class AuditData:
         if self.cluster is not None:
             parts.append(("cluster", self.cluster))
         assert self.unlabelled is not None
-        parts += [(f"unlabelled.{k}", v.detach().cpu().numpy()) for k, v in self.unlabelled.items()]
+        parts += [(f"unlabelled.{k}", _numpy(v)) for k, v in self.unlabelled.items()]
         return parts
 
     def _unlabelled(self) -> dict[str, Tensor]:
@@ -151,13 +153,16 @@ def _inputs(name: str, value: Any) -> Tensor:
     if not isinstance(value, Tensor):
         if isinstance(value, np.ndarray | list | tuple):
             try:
-                value = torch.as_tensor(np.asarray(value))
+                array = np.asarray(value)
+                value = torch.as_tensor(array if array.flags.writeable else array.copy())
             except (TypeError, ValueError) as error:
                 raise DataError(name, f"cannot be a tensor ({error})", "give numbers") from error
         else:
             raise DataError(name, f"is a {type(value).__name__}", "give a tensor or array (n, ...)")
     if value.ndim < 2:
-        raise DataError(name, f"has shape {tuple(value.shape)}", "give (n, ...) with at least 2 axes")
+        raise DataError(
+            name, f"has shape {tuple(value.shape)}", "give (n, ...) with at least 2 axes"
+        )
     if value.shape[0] == 0 or value.numel() == 0:
         raise DataError(name, f"is empty, shape {tuple(value.shape)}", "give at least one row")
     if value.is_complex() or value.dtype == torch.bool:
@@ -180,15 +185,45 @@ def _inputs(name: str, value: Any) -> Tensor:
 def _modality(inputs: Tensor, given: Modality | None) -> Modality:
     if given is not None:
         if given not in MODALITIES:
-            raise DataError("modality", f"{given!r} is not known", close_to(given, MODALITIES))
+            raise DataError("modality", f"{given!r} is not known", close_to(str(given), MODALITIES))
+        axes = {"image": 4, "table": 2}.get(given, inputs.ndim)
+        if inputs.ndim != axes or (given == "tokens" and inputs.is_floating_point()):
+            raise DataError(
+                "modality",
+                f"{given!r} does not fit inputs of shape {tuple(inputs.shape)} and {inputs.dtype}",
+                "leave it out, or change the inputs",
+            )
         return given
     if not inputs.is_floating_point():
         return "tokens"
     return {2: "table", 4: "image"}.get(inputs.ndim, "sequence")  # type: ignore[return-value]
 
 
+def _numpy(value: Tensor) -> NDArray[Any]:
+    """As an array; NumPy knows no bfloat16."""
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def _row_digests(rows: NDArray[Any]) -> NDArray[np.uint64]:
+    """(n,) digests that are equal for equal rows: exact integer sums under random odd weights.
+
+    Sorting wide rows themselves would compare them byte by byte, many times over.
+    """
+    words = np.ascontiguousarray(rows).view(np.uint8 if rows.itemsize < 4 else np.uint32)
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 2**63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
+    weights += np.uint64(1)
+    step = max(1, (1 << 22) // words.shape[1])
+    parts = [
+        (words[low : low + step] * weights).sum(axis=1, dtype=np.uint64)
+        for low in range(0, words.shape[0], step)
+    ]
+    return np.concatenate(parts)
+
+
 def _column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) -> NDArray[Any]:
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    array = _numpy(value) if isinstance(value, Tensor) else np.asarray(value)
     if array.ndim not in ((1, 2) if wide else (1,)):
         raise DataError(name, f"has shape {array.shape}", f"give ({n},)")
     if array.shape[0] != n:
@@ -196,7 +231,19 @@ def _column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) ->
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).reshape(n, -1).any(axis=1).sum())
         raise DataError(name, f"{bad} rows hold NaN or infinity", "drop those rows")
+    if array.dtype.kind == "O":
+        bad = sum(_missing(v) for v in array.reshape(-1))
+        if bad:
+            raise DataError(name, f"{bad} rows hold no value", "fill them or drop those rows")
+        array = np.array(array.tolist())
+        # Values of several types cannot be sorted.
+        array = array.astype(str) if array.dtype.kind == "O" else array
     return array
+
+
+def _missing(value: Any) -> bool:
+    """None, and what a data frame has for it: NaN, NaT, NA."""
+    return value is None or type(value).__name__ in ("NaTType", "NAType") or value != value
 
 
 def _columns(name: str, value: Any, n: int) -> dict[str, NDArray[Any]]:
@@ -220,7 +267,10 @@ def _bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
         return None
     if not (isinstance(value, Sequence) and len(value) == 2):
         raise DataError("bounds", f"is {value!r}", "give (low, high)")
-    low, high = float(value[0]), float(value[1])
+    try:
+        low, high = float(value[0]), float(value[1])
+    except (TypeError, ValueError) as error:
+        raise DataError("bounds", f"is {value!r}", "give two numbers") from error
     if not low < high:
         raise DataError("bounds", f"({low}, {high}) is no range", "give low < high")
     seen = float(inputs.min()), float(inputs.max())
@@ -237,7 +287,9 @@ def _invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise DataError("invariances", f"is a {type(value).__name__}", "give a dict name -> callable")
+        raise DataError(
+            "invariances", f"is a {type(value).__name__}", "give a dict name -> callable"
+        )
     for name, function in value.items():
         field_name = f"invariances[{name!r}]"
         if not callable(function):
@@ -246,10 +298,14 @@ def _invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
         try:
             out = function(head)
         except Exception as error:
-            raise DataError(field_name, f"raised {type(error).__name__}: {error}", "mend it") from error
+            raise DataError(
+                field_name, f"raised {type(error).__name__}: {error}", "mend it"
+            ) from error
         if not isinstance(out, Tensor) or out.shape != head.shape:
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise DataError(
-                field_name, f"gave {shape} for inputs of shape {tuple(head.shape)}", "keep the shape"
+                field_name,
+                f"gave {shape} for inputs of shape {tuple(head.shape)}",
+                "keep the shape",
             )
     return {str(k): v for k, v in value.items()}

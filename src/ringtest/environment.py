@@ -6,7 +6,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-_PACKAGES: Final = ("ringtest", "torch", "numpy", "scipy", "scikit-learn", "captum", "seaborn")
+from ringtest import __version__
+
+_PACKAGES: Final = ("torch", "numpy", "scipy", "scikit-learn", "captum", "seaborn")
 
 
 def describe(seed: int, device: str) -> dict[str, Any]:
@@ -14,6 +16,7 @@ def describe(seed: int, device: str) -> dict[str, Any]:
     import torch
 
     return {
+        "ringtest": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "machine": platform.machine(),

@@ -8,6 +8,7 @@ stand side by side, and the variance is their sum of squares either way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -134,10 +135,11 @@ def weighted_mean(values: Array, weights: Array, units: NDArray[np.int64] | None
 
 def to_units(influence: Array, units: NDArray[np.int64] | None) -> Array:
     """Sum row influences within units, with the small-sample factor sqrt(G / (G - 1))."""
+    summed: Array = influence
     if units is not None:
-        influence = np.bincount(units, weights=influence, minlength=int(units.max()) + 1)
-    g = influence.shape[0]
-    return influence * np.sqrt(g / max(g - 1, 1))
+        summed = np.bincount(units, weights=influence, minlength=int(units.max()) + 1)
+    g = summed.shape[0]
+    return summed * math.sqrt(g / max(g - 1, 1))
 
 
 def from_deletions(

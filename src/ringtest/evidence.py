@@ -192,13 +192,25 @@ def gather(
                         if changed is None or condition.scope != "shared":
                             rng = blocks.generator(seed, condition.key, number)
                             changed = condition.batch(looked_at[model.name], x, y, rng)
-                        _see(looked_at[model.name], changed, captures[model.name], collector, part, targets)
+                        _see(
+                            looked_at[model.name],
+                            changed,
+                            captures[model.name],
+                            collector,
+                            part,
+                            targets,
+                        )
                     except SubjectError as error:
                         if clean:
                             raise
                         collector.failed = error.problem
                     except RingtestError:
                         raise
+                    # An attack on a model that cannot bear it loses its rows, never the audit.
+                    except Exception as error:
+                        if clean:
+                            raise
+                        collector.failed = f"{condition.key} raised {type(error).__name__}: {error}"
                 tick(part.stop - part.start)
             if wanted.moments:
                 _add_moments(collectors, cross)
@@ -224,7 +236,9 @@ def _see(
         # log(0) of a hard probability is no fault of the model.
         if not finite and not (model.probabilities and not bool(torch.isnan(outputs).any())):
             raise SubjectError(
-                model.name, f"gives NaN or infinity in rows {part.start} to {part.stop - 1}", "mend it"
+                model.name,
+                f"gives NaN or infinity in rows {part.start} to {part.stop - 1}",
+                "mend it",
             )
         collector.take(part, outputs, layers, targets)
 

@@ -83,11 +83,8 @@ class Judge:
                 self.rows.append(self._elsewhere_row(entry, condition, found))
             case "certified" if self._certifies.get(condition.key) and entry.group != "function":
                 drift = self._drift(entry, found, paired=True)
-                values = (math.nan, math.nan)
-                if not isinstance(drift, Failure):
-                    drift, *values_ = drift
-                    values = (values_[0], values_[1])
-                self._certified[entry.id].append((condition.name or condition.key, drift, *values))
+                seen = (drift, math.nan, math.nan) if isinstance(drift, Failure) else drift
+                self._certified[entry.id].append((condition.name or condition.key, *seen))
             case _:
                 pass
 
@@ -111,14 +108,21 @@ class Judge:
     def headlines(self) -> list[Measurement]:
         """All judged rows of the student, and the context rows that explain what is not judged."""
         out = list(self.rows)
-        certified = [self._certified_row(e) for e in self._entries.values() if e.id in self._certified]
+        certified = [
+            self._certified_row(e) for e in self._entries.values() if e.id in self._certified
+        ]
         out += certified
-        compared = {r.group for r in out if r.headline and r.null == "drift"}
+        # Groups with a judged row that rests on no band.
+        compared = {r.group for r in out if r.headline and r.null in ("drift", "paired")}
         for name, seen in self._off.items():
             entry = self._entries[name]
             assert isinstance(entry, PairMeasure)
             out += self._off_support(entry, seen, compared)
         return out
+
+    def _layers_of(self, entry: Measure) -> dict[str, str | None]:
+        """The layers that a row speaks of; outputs have none."""
+        return {} if entry.group == "function" else self.layers.fields
 
     def _fidelity(self, entry: PairMeasure, found: Likeness | Failure) -> Measurement:
         """The benchmark of an embedding model: fidelity to the members, held against their own."""
@@ -144,9 +148,7 @@ class Judge:
     ) -> list[Measurement]:
         """Benchmark, slice transfer, twins and the user's invariances: paired with the mean member."""
         assert entry.group is not None
-        margin = (
-            margins.BENCHMARK if entry.group == "benchmark" else margins.STRUCTURE[entry.group]
-        )
+        margin = margins.BENCHMARK if entry.group == "benchmark" else margins.STRUCTURE[entry.group]
         judged = {"group": entry.group, "headline": True, "required": True, "null": "paired"}
         if isinstance(found, Failure):
             return [compare.failed_row(entry, condition.id, found, margin=margin, **judged)]
@@ -209,7 +211,7 @@ class Judge:
             "null": "drift",
             "margin": margins.UNLABELLED[entry.group],
             "statistic": f"drift of {entry.statistic}",
-            **self.layers.fields,
+            **self._layers_of(entry),
         }
         drift = self._drift(entry, found, paired=False)
         judged = {"headline": True, "required": True}
@@ -230,7 +232,9 @@ class Judge:
             )
             if math.isnan(auc):
                 if not self.layers.teacher:
-                    reason = f"Whether {condition.id} is elsewhere cannot be seen from outputs alone."
+                    reason = (
+                        f"Whether {condition.id} is elsewhere cannot be seen from outputs alone."
+                    )
                 else:
                     reason = f"Whether {condition.id} is elsewhere could not be measured."
             made = replace(made, headline=False, required=False, reason=reason)
@@ -248,9 +252,7 @@ class Judge:
                 continue
             if entry.group == "invariance" and not _structured(entry, p.teacher):
                 continue
-            self._certified[entry.id].append(
-                (name, p.delta, p.teacher, p.reading.estimate.value)
-            )
+            self._certified[entry.id].append((name, p.delta, p.teacher, p.reading.estimate.value))
 
     def _certified_row(self, entry: Measure) -> Measurement:
         """The largest harm over the certified transformations, calibrated as a maximum.
@@ -269,7 +271,7 @@ class Judge:
             "group": entry.group,
             "margin": margins.CERTIFIED[entry.group],
             "statistic": f"drift of {entry.statistic}" if isinstance(entry, PairMeasure) else "",
-            **(self.layers.fields if entry.group != "function" else {}),
+            **self._layers_of(entry),
         }
         failures = [f for _, f, _, _ in seen if isinstance(f, Failure)]
         if failures:
@@ -314,7 +316,7 @@ class Judge:
         """The member test, averaged over the off-support conditions on which members agree."""
         group = entry.group
         assert group is not None
-        fields = {"group": group, "statistic": entry.statistic, **self.layers.fields}
+        fields = {"group": group, "statistic": entry.statistic, **self._layers_of(entry)}
         judged = {"headline": True, "required": True}
         failures = [f for _, f in seen if isinstance(f, Failure)]
         if failures:
@@ -322,9 +324,7 @@ class Judge:
             return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
         usable = [(c, f) for c, f in seen if isinstance(f, Likeness) and _beyond_chance(f)]
         if not usable:
-            why = Failure(
-                "not_measurable", "off support the members agree no more than by chance"
-            )
+            why = Failure("not_measurable", "off support the members agree no more than by chance")
             return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
         kept = [f for _, f in usable]
         names = [c.key for c, _ in usable]

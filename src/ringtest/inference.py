@@ -44,17 +44,28 @@ def bootstrap(columns: Array, seed: int = 0, resamples: int = margins.RESAMPLES)
     Returns:
         (B, p) totals. Everything passed together is resampled together, hence paired.
     """
-    return _counts(columns.shape[0], seed, resamples) @ columns
+    counts = _counts(columns.shape[0], seed, resamples)
+    step = max(1, _CHUNK // max(columns.shape[0], 1))
+    parts = [counts[i : i + step].astype(np.float64) @ columns for i in range(0, resamples, step)]
+    return np.concatenate(parts)
 
 
-@lru_cache(maxsize=8)
-def _counts(units: int, seed: int, resamples: int) -> Array:
-    """How often each unit is drawn in each resample, (B, units) float64."""
+_CHUNK = 1 << 21
+
+
+@lru_cache(maxsize=4)
+def _counts(units: int, seed: int, resamples: int) -> NDArray[np.uint8]:
+    """How often each unit is drawn in each resample, (B, units); bytes, since it is kept."""
     rng = np.random.default_rng([seed, units, 0xB007])
-    draws = rng.integers(0, units, size=(resamples, units), dtype=np.int64)
-    draws += units * np.arange(resamples)[:, None]
-    counts = np.bincount(draws.ravel(), minlength=resamples * units)
-    return counts.reshape(resamples, units).astype(np.float64)
+    counts = np.empty((resamples, units), dtype=np.uint8)
+    step = max(1, _CHUNK // max(units, 1))
+    for low in range(0, resamples, step):
+        rows = min(step, resamples - low)
+        draws = rng.integers(0, units, size=(rows, units), dtype=np.int64)
+        draws += units * np.arange(rows)[:, None]
+        drawn = np.bincount(draws.ravel(), minlength=rows * units)
+        counts[low : low + rows] = drawn.reshape(rows, units)
+    return counts
 
 
 def interval(delta: float, se: float, df: float, level: float) -> tuple[float, float]:
@@ -104,4 +115,5 @@ def needed_n(harm: float, margin: float, se: float, n: int, alpha: float) -> int
     if not (math.isfinite(distance) and math.isfinite(se)) or distance == 0 or se <= 0 or n <= 0:
         return None
     z = float(special.ndtri(1 - alpha) + special.ndtri(0.8))
-    return math.ceil(n * (z * se / distance) ** 2)
+    # Bounded: at the margin itself the square would overflow.
+    return math.ceil(n * min(z * se / distance, 1e9) ** 2)

@@ -26,11 +26,15 @@ def call(field: str, spec: str, where: Path | None = None) -> Any:
     """
     function = find(field, spec, where)
     try:
-        return function()
+        # A loader may import what lies beside it only when it is called.
+        with _importable(where):
+            return function()
     except RingtestError:
         raise
     except Exception as error:
-        raise ConfigError(field, f"{spec} raised {type(error).__name__}: {error}", "mend it") from error
+        raise ConfigError(
+            field, f"{spec} raised {type(error).__name__}: {error}", "mend it"
+        ) from error
 
 
 def find(field: str, spec: str, where: Path | None = None) -> Callable[[], Any]:

@@ -168,4 +168,5 @@ def ridge(xx: Tensor, xy: Tensor, penalty: Tensor | float) -> Tensor:
     """
     p = xx.shape[-1]
     penalty = torch.as_tensor(penalty, dtype=xx.dtype)[..., None, None]
-    return torch.linalg.solve(xx + penalty * torch.eye(p, dtype=xx.dtype), xy)
+    weights: Tensor = torch.linalg.solve(xx + penalty * torch.eye(p, dtype=xx.dtype), xy)
+    return weights

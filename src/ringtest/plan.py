@@ -68,7 +68,9 @@ def make(
     """
     layers = all(m.layers is not None for m in models)
     gradients = all(m.gradients for m in models)
-    found = [c for kind in conditions for c in kind.make.defaults(data)]
+    found = [
+        c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
+    ]
     found.sort(key=lambda c: c.role != "clean")
     _check_extra(extra, found)
     stages, left_out = [], []
@@ -136,7 +138,9 @@ def _wanted(chosen: Sequence[Measure], condition: Condition) -> Wanted:
 def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
     for m, c in extra:
         if not any(fnmatchcase(entry.id, m) for entry in measures):
-            raise ConfigError("cells", f"no measure matches {m!r}", close_to(m, [e.id for e in measures]))
+            raise ConfigError(
+                "cells", f"no measure matches {m!r}", close_to(m, [e.id for e in measures])
+            )
         if not any(fnmatchcase(f.id, c) or fnmatchcase(f.key, c) for f in found):
             raise ConfigError(
                 "cells", f"no condition matches {c!r}", close_to(c, [f.id for f in found])

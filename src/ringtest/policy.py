@@ -23,7 +23,7 @@ class Gate:
     condition: str | None = None
     """Condition id or glob; None: the measure's headline rows, or clean ones if it has none."""
     slice: str | None = None
-    """``column=value`` or glob; None: all rows together."""
+    """``column=value`` or glob; None: all rows together, or whole columns where they are judged."""
 
     def matches(self, rows: list[Measurement]) -> list[int]:
         """Indices of the rows that the gate speaks of."""
@@ -32,7 +32,8 @@ class Gate:
             for i, r in enumerate(rows)
             if fnmatchcase(r.measure, self.measure)
             and (
-                r.slice is None
+                # A headline with a slice is that of a whole group column.
+                (r.slice is None or r.headline)
                 if self.slice is None
                 else r.slice is not None and fnmatchcase(r.slice, self.slice)
             )

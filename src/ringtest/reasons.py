@@ -24,7 +24,9 @@ def sentence(verdict: Verdict) -> str:
             return f"The student does not carry the teacher's inside: {where} fail."
         case "sound":
             where = (
-                "" if _has_elsewhere(verdict) else ", on the benchmark's domain and off support only"
+                ""
+                if _has_elsewhere(verdict)
+                else ", on the benchmark's domain and off support only"
             )
             return f"The student matches the score and kept the teacher's inside{where}."
         case _:
@@ -39,7 +41,12 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
     benchmark = [r for r in rows if r.headline and r.group == "benchmark"]
     if not benchmark:
         out.append("The benchmark was not measured, so nothing can be called matched.")
-    out += [f"Benchmark: {describe(r)}." for r in benchmark]
+    out += [
+        f"Benchmark: {describe(r)}."
+        if r.measured
+        else f"The benchmark could not be measured{': ' + r.reason if r.reason else ''}."
+        for r in benchmark
+    ]
 
     judged = [r for r in rows if r.headline and r.group != "benchmark"]
     failed = sorted((r for r in judged if r.status == "fail"), key=_ratio, reverse=True)
@@ -61,7 +68,9 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
         if g.required and not g.rows
     ]
     if verdict.scope == "outputs-only" and verdict.label != "fractured":
-        out.append("Only outputs could be seen, and outputs alone never show that a student is sound.")
+        out.append(
+            "Only outputs could be seen, and outputs alone never show that a student is sound."
+        )
     if verdict.label == "sound":
         passed = [n for n, g in verdict.groups.items() if g.status == "pass"]
         out.append(f"Every required group passes: {', '.join(passed)}.")
@@ -92,7 +101,9 @@ def settle(verdict: Verdict, policy: Policy) -> list[str]:
             for r in small[:3]
         ]
         if any(r.null in ("level", "band void") for r in rows):
-            out.append("Give references: independently trained, honest models of the student's kind.")
+            out.append(
+                "Give references: independently trained, honest models of the student's kind."
+            )
     if verdict.label in ("inconclusive", "sound"):
         if not _has_elsewhere(verdict):
             out.append(
@@ -102,10 +113,14 @@ def settle(verdict: Verdict, policy: Policy) -> list[str]:
         if not any(r.group == "slice transfer" for r in rows):
             out.append("Give a group column, so that slices can be compared.")
     if verdict.label == "fractured":
-        out.append("Do not ship on the benchmark score alone; look at the conditions that fail above.")
+        out.append(
+            "Do not ship on the benchmark score alone; look at the conditions that fail above."
+        )
         out.append("Distil again on inputs as varied as the teacher's own training inputs.")
     if verdict.label == "below-benchmark":
-        out.append("Close the gap on the benchmark first; the inside is worth asking about after that.")
+        out.append(
+            "Close the gap on the benchmark first; the inside is worth asking about after that."
+        )
     return out
 
 
@@ -121,7 +136,9 @@ def _rows_needed(judged: list[Measurement], policy: Policy) -> list[str]:
         return []
     n, row = max(needs, key=lambda pair: pair[0])
     if n > 1_000_000:
-        return [f"{row.measure} on {row.condition} lies at its margin: no number of rows settles it."]
+        return [
+            f"{row.measure} on {row.condition} lies at its margin: no number of rows settles it."
+        ]
     return [f"About {n:,} rows would settle {row.measure} on {row.condition} (now {row.n:,})."]
 
 
@@ -133,13 +150,17 @@ def describe(row: Measurement) -> str:
         what += f" (largest at {largest})"
     layers = ""
     if row.teacher_layer or row.student_layer:
-        layers = f", layer {row.student_layer} against {row.teacher_layer}"
+        layers = f", layer {row.student_layer}"
+        if row.teacher_layer != row.student_layer:
+            layers += f" against {row.teacher_layer}"
     who = {
         "drift": ("drift of the student", "of the members"),
         "level": ("student to teacher", "level of a near-copy"),
         "references": ("student to members", "references to members"),
     }.get(str(row.null), ("student", "teacher"))
-    teacher = 1.0 - row.margin if row.null == "level" else row.params.get("teacher_raw", row.teacher)
+    teacher = (
+        1.0 - row.margin if row.null == "level" else row.params.get("teacher_raw", row.teacher)
+    )
     student = row.params.get("student_raw", row.student)
     sign = -1.0 if row.direction == "higher" else 1.0
     low, high = sorted((sign * row.ci_low, sign * row.ci_high)) if _finite(row) else (math.nan,) * 2

@@ -13,14 +13,16 @@ from ringtest.errors import ConfigError, close_to
 class Named(Protocol):
     """Anything with an id."""
 
-    id: str
+    @property
+    def id(self) -> str:
+        """Unique name."""
 
 
 N = TypeVar("N", bound=Named)
 
 
 class Registry(Generic[N]):
-    """Entries by id, in order of registration.
+    """Entries by id.
 
     Importing an area registers what it provides; :meth:`load` imports all areas and the packages
     of others that declare an entry point in the group ``ringtest``.
@@ -52,13 +54,15 @@ class Registry(Generic[N]):
         """The entry of an id; ConfigError with the closest names if there is none."""
         self.load()
         if name not in self._entries:
-            raise ConfigError(f"{self.kind} {name!r}", "is not known", close_to(name, self._entries))
+            raise ConfigError(
+                f"{self.kind} {name!r}", "is not known", close_to(name, self._entries)
+            )
         return self._entries[name]
 
     def __iter__(self) -> Iterator[N]:
-        """All entries, areas loaded."""
+        """All entries by id, areas loaded: the order of imports must not show in a report."""
         self.load()
-        return iter(list(self._entries.values()))
+        return iter([self._entries[name] for name in sorted(self._entries)])
 
     @classmethod
     def load(cls) -> None:

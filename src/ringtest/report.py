@@ -50,10 +50,14 @@ class Report:
         """Take a report's JSON object; raises ReportError if it cannot be trusted."""
         self.data = data
         self.policy, self.rows = _parse(data)
-        self.verdict: Verdict = verdicts.decide(
-            self.rows, self.policy, data["verdict"].get("scope", "full")
-        )
-        _check_decision(data, self.rows, self.verdict)
+        try:
+            self.verdict: Verdict = verdicts.decide(
+                self.rows, self.policy, data["verdict"].get("scope", "full")
+            )
+            _check_decision(data, self.rows, self.verdict)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # A value of another type than ours: decide() is total on rows of the schema only.
+            raise ReportError("report", f"is not of the schema ({error})", "audit again") from error
 
     @classmethod
     def build(
@@ -164,12 +168,23 @@ def load_report(path: str | os.PathLike[str]) -> Report | ReportSet:
     """
     target = Path(path)
     if target.is_dir():
+        inside = sorted(target.glob(f"*/{FILE}"))
         if (target / FILE).is_file():
+            if inside:
+                # Judging either alone could pass what the other would fail.
+                raise ReportError(
+                    str(path), f"holds {FILE} and reports in subfolders", "name the one you mean"
+                )
             return _load(target / FILE)
-        inside = sorted(p for p in target.glob(f"*/{FILE}"))
         if inside:
-            found = [_load(p) for p in inside]
-            return ReportSet({r.student: r for r in found})
+            found = {}
+            for r in map(_load, inside):
+                if r.student in found:
+                    raise ReportError(
+                        str(path), f"holds two reports of {r.student!r}", "remove one"
+                    )
+                found[r.student] = r
+            return ReportSet(found)
         raise ReportError(str(path), f"holds no {FILE}", "give the folder that an audit wrote")
     if not target.is_file():
         raise ReportError(str(path), "is not there", "give the folder that an audit wrote")
@@ -233,7 +248,9 @@ def write_atomically(path: Path, text: str) -> None:
                 Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise ReportError(str(path), str(error.strerror), "free space or name another folder") from error
+        raise ReportError(
+            str(path), str(error.strerror), "free space or name another folder"
+        ) from error
 
 
 def claim(
@@ -258,7 +275,9 @@ def claim(
     make_folder(target)
     if not os.access(target, os.W_OK):
         raise ReportError(f"output folder {target}", "cannot be written", "name another folder")
-    files = [target / FILE] if students is None else [target / folder_name(s) / FILE for s in students]
+    files = (
+        [target / FILE] if students is None else [target / folder_name(s) / FILE for s in students]
+    )
     if students is not None and len(set(files)) < len(files):
         raise ReportError("student", "two names give one folder name", "rename one of them")
     there = [target / FILE, *target.glob(f"*/{FILE}")]
@@ -269,14 +288,27 @@ def claim(
         try:
             known = json.loads(file.read_text("utf-8"))["config"]["identity"]
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ReportError(f"output folder {target}", "holds a report of unknown origin", fix) from error
+            raise ReportError(
+                f"output folder {target}", "holds a report of unknown origin", fix
+            ) from error
         if known != identity or file not in files:
             raise ReportError(f"output folder {target}", "belongs to another audit", fix)
 
 
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove the reports that an earlier audit left in a folder, so that none outlives its audit."""
+    target = Path(folder)
+    for file in [target / FILE, *target.glob(f"*/{FILE}")]:
+        file.unlink(missing_ok=True)
+        file.with_name("report.html").unlink(missing_ok=True)
+    (target / "report.html").unlink(missing_ok=True)
+
+
 def _load(path: Path) -> Report:
     def refuse(constant: str) -> float:
-        raise ReportError(str(path), f"holds {constant}, which no report of ours does", "audit again")
+        raise ReportError(
+            str(path), f"holds {constant}, which no report of ours does", "audit again"
+        )
 
     try:
         data = json.loads(path.read_text("utf-8"), parse_constant=refuse)
@@ -302,11 +334,15 @@ def _parse(data: Any) -> tuple[Policy, list[Measurement]]:
     missing = [s for s in _SECTIONS if s not in data]
     if missing:
         raise ReportError("report", f"lacks {', '.join(missing)}", "audit again")
+    if not isinstance(data["verdict"], dict):
+        raise ReportError("verdict", "is no JSON object", "audit again")
     try:
         policy = Policy.from_dict(data["policy"])
         rows = [_row(i, r) for i, r in enumerate(data["measurements"])]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ReportError("measurements", f"are not of the schema ({error})", "audit again") from error
+        raise ReportError(
+            "measurements", f"are not of the schema ({error})", "audit again"
+        ) from error
     if not rows:
         raise ReportError("measurements", "are empty", "audit again")
     return policy, rows
@@ -333,6 +369,11 @@ def _check_decision(data: dict[str, Any], rows: list[Measurement], again: Verdic
             raise ReportError(
                 f"measurements[{i}].status", f"is {row.status}, the row says {decided.status}", fix
             )
+        for name in ("p_fail", "p_pass", "margin") if row.headline else ():
+            old, new = getattr(row, name), getattr(decided, name)
+            same = math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-12)
+            if not same and not (math.isnan(old) and math.isnan(new)):
+                raise ReportError(f"measurements[{i}].{name}", f"is {old}, the row says {new}", fix)
     stored, decided_now = data["verdict"], json.loads(json.dumps(again.as_dict()))
     for key in decided_now.keys() | stored.keys():
         # Wording may improve between versions; what was decided may not change.

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ringtest import compare, environment, evidence, plan, subjects, tasks
-from ringtest.compare import Failure, Layers, Likeness, Paired
+from ringtest.compare import Failure, Layers, Likeness
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError
 from ringtest.headlines import Judge
@@ -22,7 +22,7 @@ from ringtest.plan import Cell, Plan, Stage
 from ringtest.policy import Gate, Policy
 from ringtest.probes.cka import layer_pairs
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
-from ringtest.report import Report, ReportSet, claim
+from ringtest.report import Report, ReportSet, claim, sweep
 from ringtest.subjects import Model
 from ringtest.tasks import AnyTask, Metric
 from ringtest.verdict import Scope
@@ -63,8 +63,8 @@ def prepare(
     """Check all arguments and plan the audit, running each model on a few rows only."""
     if not isinstance(data, AuditData):
         raise DataError("data", f"is a {type(data).__name__}", "give ringtest.AuditData(...)")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError("seed", f"is {seed!r}", "give a whole number")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError("seed", f"is {seed!r}", "give a whole number from 0")
     kind = tasks.make(task, data, metric)
     members = subjects.teacher(teacher, kind, data, layers)
     found = subjects.students(student, kind, data, layers)
@@ -141,6 +141,8 @@ def audit(
     }
     result = ReportSet(reports) if isinstance(student, dict) else next(iter(reports.values()))
     if out is not None:
+        if fresh:
+            sweep(out)
         result.save(out)
     return result
 
@@ -308,7 +310,9 @@ def _layer_rows(case: Case, student: Model, gathered: evidence.Gathered) -> list
     def table(pairs: list[tuple[Model, Model]]) -> dict[tuple[str, str], float]:
         found: dict[tuple[str, str], list[float]] = {}
         for a, b in pairs:
-            for p in layer_pairs(seen[a.name], seen[b.name], gathered.cross.get((a.name, b.name), {})):
+            for p in layer_pairs(
+                seen[a.name], seen[b.name], gathered.cross.get((a.name, b.name), {})
+            ):
                 found.setdefault((p.layer_a, p.layer_b), []).append(p.value)
         return {k: float(np.mean(v)) for k, v in found.items()}
 
@@ -388,7 +392,9 @@ def _scope(models: list[Model]) -> Scope:
 
 def _describe(data: AuditData) -> dict[str, Any]:
     groups = {
-        column: {str(v): int(c) for v, c in zip(*np.unique(values, return_counts=True), strict=True)}
+        column: {
+            str(v): int(c) for v, c in zip(*np.unique(values, return_counts=True), strict=True)
+        }
         for column, values in data.groups.items()
         if len(np.unique(values)) <= 50
     }
@@ -402,7 +408,7 @@ def _describe(data: AuditData) -> dict[str, Any]:
     }
 
 
-class _bar:  # noqa: N801 - used like a function
+class _bar:
     """A progress bar for whoever looks at a terminal or a notebook; nothing elsewhere."""
 
     def __init__(self, progress: Progress | bool) -> None:
@@ -429,4 +435,3 @@ class _bar:  # noqa: N801 - used like a function
 
 
 _FORMAT = "{desc:<34.34} {bar} {percentage:3.0f}% {elapsed}"
-

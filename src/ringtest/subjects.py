@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ringtest import loading
-from ringtest.capture import Layers, capturing, discover, first_tensor
+from ringtest.capture import Layers, capturing, discover, output_tensor
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, RingtestError, SubjectError, close_to
 from ringtest.tasks import AnyTask, Classification
@@ -64,7 +64,9 @@ class Subject:
             if ways[way] is not None:
                 raise ConfigError(f"subject.{way}", "comes with a later version", "use load")
         if weights is not None and factory is None:
-            raise ConfigError("subject.weights", "needs a factory", "add factory = 'module:callable'")
+            raise ConfigError(
+                "subject.weights", "needs a factory", "add factory = 'module:callable'"
+            )
         if factory is not None and weights is None:
             raise ConfigError("subject.factory", "needs weights", "add weights, or use load")
         self._model, self._load, self._factory, self._weights = model, load, factory, weights
@@ -111,9 +113,8 @@ class Model:
 
     def raw(self, x: Tensor) -> Tensor:
         """The model's own output tensor; raises SubjectError in words if it gives none."""
-        device = self.device
         try:
-            value = self.function(x if device is None else x.to(device))
+            value = self.function(self.placed(x))
         except RingtestError:
             raise
         except Exception as error:
@@ -122,17 +123,22 @@ class Model:
                 f"raised {type(error).__name__} on inputs of shape {tuple(x.shape)}: {error}",
                 "give a model that runs on a batch of the data's inputs",
             ) from error
-        tensor = value if isinstance(value, Tensor) else getattr(value, "logits", None)
-        if tensor is None and isinstance(value, np.ndarray):
-            tensor = torch.from_numpy(value)
-        if tensor is None:
-            tensor = first_tensor(value)
+        tensor = torch.tensor(value) if isinstance(value, np.ndarray) else output_tensor(value)
         if not isinstance(tensor, Tensor) or tensor.ndim < 1 or tensor.shape[0] != x.shape[0]:
             shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(value).__name__
             raise SubjectError(
                 self.name, f"gave {shape} for {x.shape[0]} rows", "return one output a row"
             )
         return tensor.to(x.device).float() if tensor.is_floating_point() else tensor.to(x.device)
+
+    def placed(self, x: Tensor) -> Tensor:
+        """A copy (a model may work in place) where the module is, in its kind of floats."""
+        first = None if self.module is None else next(self.module.parameters(), None)
+        x = x.clone()
+        if first is None:
+            return x
+        floats = x.is_floating_point() and first.is_floating_point()
+        return x.to(first.device, first.dtype if floats else x.dtype)
 
     @property
     def device(self) -> torch.device | None:
@@ -206,7 +212,12 @@ def students(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -
             raise SubjectError("student", "is an empty dict", "give at least one student")
         return {
             str(name): prepare(
-                f"student {name!r}", "student", _resolved(f"student {name!r}", m), task, data, layers
+                f"student {name!r}",
+                "student",
+                _resolved(f"student {name!r}", m),
+                task,
+                data,
+                layers,
             )
             for name, m in given.items()
         }
@@ -294,7 +305,8 @@ def _trial(model: Model, x: Tensor, data: AuditData) -> None:
                 )
             model.probabilities = _are_probabilities(raw)
         model.task.check_columns(model.name, int(model.task.canonical(raw, False).shape[1]))
-        scale = float(raw.abs().max()) + 1e-12
+        # Beyond what another order of additions explains, in the model's own precision.
+        scale = (float(raw.abs().max()) + 1e-12) * max(1e-4, 4 * _precision(model))
         again = model.raw(x)
         if _differ(raw, again, scale):
             raise SubjectError(
@@ -313,9 +325,15 @@ def _trial(model: Model, x: Tensor, data: AuditData) -> None:
             )
 
 
-def _differ(a: Tensor, b: Tensor, scale: float) -> bool:
-    """Beyond what another order of float32 additions explains."""
-    return a.shape != b.shape or bool((a - b).abs().max() > 1e-4 * scale)
+def _precision(model: Model) -> float:
+    """Spacing of the module's floats at 1."""
+    first = None if model.module is None else next(model.module.parameters(), None)
+    floats = first is not None and first.is_floating_point()
+    return torch.finfo(first.dtype if first is not None and floats else torch.float32).eps
+
+
+def _differ(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    return a.shape != b.shape or bool((a - b).abs().max() > tolerance)
 
 
 def _are_probabilities(raw: Tensor) -> bool:
@@ -325,7 +343,7 @@ def _are_probabilities(raw: Tensor) -> bool:
 
 def _layers(model: Model, module: nn.Module, x: Tensor, wanted: Any) -> Layers | None:
     embedding = model.task.name == "embedding"
-    return discover(model.name, module, x, wanted, output_is_hidden=embedding)
+    return discover(model.name, module, model.placed(x), wanted, output_is_hidden=embedding)
 
 
 def _has_gradient(model: Model, x: Tensor) -> bool:
@@ -374,11 +392,17 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
         np.random.get_state(),  # noqa: NPY002 - saved and restored for the user's sake
         random.getstate(),
     )
+    # Its nested tensors have no shape to read a layer from, and no gradient goes through it.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
+        torch.backends.mha.set_fastpath_enabled(False)
         for module, _ in training:
             module.training = False
-        yield
+        # A caller's inference mode would take the gradients away without a word.
+        with torch.inference_mode(False):
+            yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
         for module, mode in training:
             module.training = mode
         torch.set_rng_state(torch_state)

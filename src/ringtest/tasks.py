@@ -53,10 +53,11 @@ class Task:
         if self.metric is None:
             return self.own_score(outputs, targets)
         try:
-            value = self.metric(self.visible(outputs), targets)
+            value = torch.as_tensor(self.metric(self.visible(outputs), targets))
         except Exception as error:
-            raise ConfigError("metric", f"raised {type(error).__name__}: {error}", "mend it") from error
-        value = torch.as_tensor(value)
+            raise ConfigError(
+                "metric", f"raised {type(error).__name__}: {error}", "mend it"
+            ) from error
         if value.shape != (outputs.shape[0],):
             raise ConfigError(
                 "metric",
@@ -101,8 +102,10 @@ class Classification(Task):
         self.targets = torch.from_numpy(y)
         self.least = int(y.max()) + 1
         absent = sorted(set(range(self.least)) - set(np.unique(y).tolist()))
-        if absent:
-            data.warnings.append(f"targets: classes {absent[:10]} never occur")
+        notice = f"targets: classes {absent[:10]} never occur"
+        # The same data may be audited more than once.
+        if absent and notice not in data.warnings:
+            data.warnings.append(notice)
 
     def check_columns(self, name: str, columns: int) -> None:
         """Raise if a model has too few output columns, or another number than the others."""
@@ -161,7 +164,7 @@ class Regression(Task):
             raise DataError("targets", "are missing", "regression needs (n,) or (n, k) floats")
         if y.dtype.kind not in "fiu":
             raise DataError("targets", f"are {y.dtype}", "give float values")
-        values = torch.from_numpy(np.asarray(y, dtype=np.float64)).reshape(data.n, -1)
+        values = torch.from_numpy(np.array(y, dtype=np.float64)).reshape(data.n, -1)
         self.targets = values
         self.columns = int(values.shape[1])
         self.variance = float(values.var(dim=0, unbiased=False).sum())
@@ -177,7 +180,7 @@ class Regression(Task):
                 "give a model with the targets' columns",
             )
 
-    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:  # noqa: ARG002 - protocol
+    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:
         """Values as columns."""
         return raw.reshape(raw.shape[0], -1)
 
@@ -210,7 +213,7 @@ class Embedding(Task):
         if columns < 2:
             raise SubjectError(name, f"gives embeddings of width {columns}", "give at least 2")
 
-    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:  # noqa: ARG002 - protocol
+    def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:
         """(b, d) embedding; tokens are averaged."""
         return raw if raw.ndim == 2 else raw.reshape(raw.shape[0], -1, raw.shape[-1]).mean(1)
 
@@ -231,5 +234,7 @@ def make(name: str, data: AuditData, metric: Metric | None = None) -> AnyTask:
         later = "comes later" if name == "causal-lm" else "is not known"
         raise ConfigError("task", f"{name!r} {later}", close_to(name, TASKS))
     if metric is not None and not callable(metric):
-        raise ConfigError("metric", f"is a {type(metric).__name__}", "give a callable or leave it out")
+        raise ConfigError(
+            "metric", f"is a {type(metric).__name__}", "give a callable or leave it out"
+        )
     return TASKS[name](data, metric)

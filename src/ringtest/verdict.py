@@ -116,8 +116,7 @@ def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Ve
     units = _units(judged)
     rejected = _reject(judged, units, policy)
     judged = [
-        replace(r, status=_row_status(r, policy, rejected.get(_unit_key(r), False)))
-        for r in judged
+        replace(r, status=_row_status(r, policy, rejected.get(_unit_key(r), False))) for r in judged
     ]
     groups = _groups(judged, units, rejected, policy, scope)
     failing = [name for name, g in groups.items() if g.status == "fail"]

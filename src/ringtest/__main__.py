@@ -1,0 +1,5 @@
+"""``python -m ringtest``."""
+
+from ringtest.cli import main
+
+raise SystemExit(main())

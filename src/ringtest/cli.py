@@ -1,0 +1,209 @@
+"""The command line. Heavy imports stay inside the commands: help and the gate must start fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from ringtest import __version__
+from ringtest.errors import ConfigError, Exit, RingtestError
+
+app = typer.Typer(
+    name="ringtest",
+    help="Audits whether a distilled student model kept the inside of its teacher.",
+    epilog="Start with `ringtest demo`. Exit codes: 0 passed or finished, 1 failed, "
+    "2 error, 3 inconclusive, 130 interrupted.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DEBUG: Final = "--debug"
+_Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="audit.toml", show_default=False)]
+_Seed = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="Replaces the seed of CONFIG.", show_default=False),
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what was found.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; no traceback unless ``--debug`` is given."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in given
+    try:
+        code = app(
+            args=[a for a in given if a != DEBUG], prog_name="ringtest", standalone_mode=False
+        )
+    except (Exception, SystemExit) as error:
+        if debug:
+            traceback.print_exc()
+        return _say(error)
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+    if code == Exit.INTERRUPTED:
+        _line("interrupted: reports are written whole or not at all; the same command starts again")
+    return int(code or Exit.PASS)
+
+
+def _say(error: BaseException) -> Exit:
+    """Tell in one line what went wrong."""
+    if isinstance(error, RingtestError):
+        _line(f"error: {error}")
+    elif isinstance(error, typer.Abort):
+        return Exit.INTERRUPTED
+    elif isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        # Whoever read our output is gone, which rich turns into SystemExit; without this, Python
+        # would complain once more on closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif hasattr(error, "format_message"):
+        # A usage error. Its class is typer's own or click's, by typer's version.
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "ringtest"
+        _line(f"error: {error.format_message()} See: {where} --help")
+    elif isinstance(error, SystemExit):
+        # A user's module that ends the process must never end it with a pass.
+        _line(f"error: sys.exit({error.code!r}) was called by a module that was loaded; remove it")
+    else:
+        text = f"{type(error).__name__}: {error}".rstrip(": ")
+        _line(f"error: unexpected {text}; add {DEBUG} to see where, and report it")
+    return Exit.ERROR
+
+
+def _line(text: str) -> None:
+    print(" ".join(text.split()), file=sys.stderr)
+
+
+def _finish(code: Exit) -> NoReturn:
+    raise typer.Exit(int(code))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"ringtest {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit."),
+    ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command; ``main`` reads ``--debug`` wherever it stands."""
+    del version, debug
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        _finish(Exit.ERROR)
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the reports go.", show_default=True)
+    ] = Path("ringtest-demo"),
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Decides every draw.")] = 0,
+    quiet: _Quiet = False,
+) -> None:
+    """Train a teacher and six students on digits, audit them, and compare with what was planted."""
+    from ringtest.demo import command
+
+    command.run(out, seed, quiet)
+
+
+@app.command()
+def plan(config: _Config, seed: _Seed = None) -> None:
+    """Show what an audit would measure, how often it runs the models, how many rows it needs."""
+    from ringtest import commands, listings
+
+    listings.show_plan(commands.prepare(config, seed))
+
+
+@app.command()
+def audit(
+    config: _Config,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Else CONFIG without its suffix.", show_default=False),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Replace the report of another audit.")
+    ] = False,
+    seed: _Seed = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Compare student and teacher; 0 when it finished, whatever it found (`gate` judges)."""
+    from ringtest import commands
+
+    commands.audit(config, out, fresh, seed, quiet)
+
+
+@app.command()
+def gate(
+    report: Annotated[
+        Path,
+        typer.Argument(metavar="REPORT", help="report.json or its folder", show_default=False),
+    ],
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="gate.toml (a later version).", show_default=False),
+    ] = None,
+) -> None:
+    """Decide a saved report again: 0 pass, 1 fail, 2 error, 3 inconclusive; the worst student."""
+    from ringtest import commands
+
+    if policy is not None:
+        raise ConfigError("--policy", "comes with a later version", "put [[gate]] into audit.toml")
+    _finish(commands.gate(report))
+
+
+@app.command()
+def layers(config: _Config) -> None:
+    """List the layers of every model, and why they are read or passed over."""
+    from ringtest import commands, listings
+
+    listings.show_layers(commands.prepare(config))
+
+
+@app.command()
+def measures() -> None:
+    """List all measures: what they say, their range, and what they cannot see."""
+    from ringtest import listings
+
+    listings.show_measures()
+
+
+@app.command()
+def conditions() -> None:
+    """List all conditions: the ways in which models are looked at."""
+    from ringtest import listings
+
+    listings.show_conditions()
+
+
+@app.command()
+def schema(
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE]", help="audit.toml, gate.toml or report.json", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of audit.toml, gate.toml and report.json, or of one of them."""
+    from ringtest import commands
+
+    print(commands.schema(file))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,154 @@
+"""What the commands do. Light to import: each function imports what it needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from ringtest import config as configs
+from ringtest.errors import ConfigError, Exit, ReportError, close_to
+
+if TYPE_CHECKING:
+    from ringtest.report import Report, ReportSet
+    from ringtest.road import Case
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A configuration file turned into the arguments of :func:`ringtest.audit`."""
+
+    config: configs.AuditFile
+    arguments: dict[str, Any]
+    """Arguments that ``road.prepare`` and ``road.audit`` share."""
+
+
+def ask(path: Path, seed: int | None = None) -> Asked:
+    """Read a configuration file and load its data; models are loaded when they are prepared."""
+    config = configs.load(path)
+
+    from ringtest import loading, subjects
+    from ringtest.measure import measures
+
+    known = [entry.id for entry in measures]
+    for i, wanted in enumerate(config.gate):
+        if not any(fnmatchcase(m, wanted.measure) for m in known):
+            raise ConfigError(
+                f"{path.name}: gate[{i}].measure",
+                f"no measure matches {wanted.measure!r}",
+                close_to(wanted.measure, known),
+            )
+    where = path.parent
+
+    def subject(table: configs.ModelTable) -> subjects.Subject:
+        return subjects.Subject(
+            load=table.load, factory=table.factory, weights=table.weights, where=where
+        )
+
+    teachers = [subject(t) for t in config.teacher]
+    students = [subject(s) for s in config.student]
+    return Asked(
+        config,
+        {
+            "teacher": teachers if len(teachers) > 1 else teachers[0],
+            "student": (
+                dict(zip([str(s.name) for s in config.student], students, strict=True))
+                if config.is_set
+                else students[0]
+            ),
+            "data": loading.call("data.load", config.data.load, where),
+            "task": config.task,
+            "references": [subject(r) for r in config.reference] or None,
+            "layers": config.audit.layers,
+            "seed": config.audit.seed if seed is None else seed,
+            "cells": [(m, c) for m, c in config.audit.cells],
+        },
+    )
+
+
+def prepare(path: Path, seed: int | None = None) -> Case:
+    """Check everything that a configuration file names, and plan the audit."""
+    asked = ask(path, seed)
+
+    from ringtest import road
+
+    return road.prepare(**asked.arguments)
+
+
+def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bool) -> None:
+    """Audit, write the reports and print what was found."""
+    asked = ask(path, seed)
+
+    from ringtest import road
+
+    folder = path.with_suffix("") if out is None else out
+    found = road.audit(
+        **asked.arguments,
+        out=folder,
+        gates=[g.gate() for g in asked.config.gate],
+        fresh=fresh,
+        progress=not quiet,
+        config={"file": asked.config.as_dict()},
+    )
+    console = Console()
+    _show(found, console, brief=quiet)
+    _plain(console, f"Reports: {folder / 'report.html'}   Next: ringtest gate {folder}")
+
+
+def gate(path: Path) -> Exit:
+    """Decide a saved report again, print the verdict, and return the exit code that it means."""
+    from ringtest import report as reports
+
+    loaded = reports.load_report(path)
+    code = reports.gate(loaded)
+    console = Console()
+    _show(loaded, console)
+    single = {loaded.student: loaded} if isinstance(loaded, reports.Report) else loaded
+    worst = [n for n, r in single.items() if reports.gate(r) == code]
+    whom = "" if code is Exit.PASS or len(single) == 1 else f", by {', '.join(worst)}"
+    _plain(console, f"gate: {code.name.lower()} (exit code {int(code)}){whom}")
+    for name, report in single.items():
+        for wanted, status in report.verdict.gates:
+            if status == "no_match":
+                raise ReportError(
+                    f"{path}: gate {wanted.measure}",
+                    f"matches no row of {name!r}",
+                    "mend measure, condition or slice of that [[gate]], and audit again",
+                )
+    return code
+
+
+def schema(file: str | None = None) -> str:
+    """JSON Schemas of all files, or of one, as JSON text."""
+    from ringtest import reports
+
+    known = {**configs.schema(), "report.json": reports.schema()}
+    if file is not None and file not in known:
+        raise ConfigError("FILE", f"{file!r} has no schema", close_to(file, known))
+    return json.dumps(known if file is None else known[file], indent=2)
+
+
+def _show(found: Report | ReportSet, console: Console, brief: bool = False) -> None:
+    """Print a report, or the comparison of a set; in brief a line for each student."""
+    from ringtest import reports
+    from ringtest.report import Report
+
+    if brief:
+        single = [found] if isinstance(found, Report) else list(found.values())
+        for report in single:
+            strength = report.verdict.strength
+            shown = "" if strength is None else f", strength {strength:.2f}"
+            _plain(console, f"{report.student}: {report.verdict.label}{shown}")
+    elif isinstance(found, Report):
+        reports.terminal(found, console)
+    else:
+        reports.terminal_set(found, console)
+
+
+def _plain(console: Console, text: str) -> None:
+    """A line as it is: names hold no markup, and paths are not broken."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,233 @@
+"""audit.toml and gate.toml: their form, and what is wrong with one, in a line.
+
+pydantic checks the form; its many-line messages never leave this module. Everything here is light:
+no model, no data and no torch are touched before a command asks for them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ringtest import margins
+from ringtest.config_errors import LATER, in_words
+from ringtest.errors import ConfigError, close_to
+from ringtest.policy import Gate
+
+_SPEC: Final = r"^[^:\s]+:[^:\s]+$"
+"""``module:callable``"""
+
+
+def _listed(value: Any) -> Any:
+    """One table, or several, as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+def _one_or_more(schema: dict[str, Any]) -> None:
+    """In JSON Schema: a table where several may stand."""
+    items = schema["items"]
+    several = {k: schema.pop(k) for k in ("type", "items", "minItems") if k in schema}
+    schema["anyOf"] = [items, several]
+
+
+class Table(BaseModel):
+    """A table of a configuration file: no unknown keys, no values of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+class ModelTable(Table):
+    """Where a model comes from: one of load, factory with weights, hf, exported."""
+
+    load: str | None = Field(
+        None,
+        pattern=_SPEC,
+        description="module:callable that gives the model; for a teacher, or a list",
+    )
+    factory: str | None = Field(
+        None, pattern=_SPEC, description="module:callable that builds the model, before its weights"
+    )
+    weights: str | None = Field(None, min_length=1, description="safetensors file for the factory")
+    hf: str | None = Field(None, min_length=1, description=f"Hugging Face checkpoint; {LATER}")
+    exported: str | None = Field(None, min_length=1, description=f"torch.export program; {LATER}")
+
+
+class StudentTable(ModelTable):
+    """A student; with several, each has a name."""
+
+    name: str | None = Field(None, min_length=1, description="name of its report and folder")
+
+
+class DataTable(Table):
+    """Where the rows come from."""
+
+    load: str = Field(pattern=_SPEC, description="module:callable that gives a ringtest.AuditData")
+
+
+def _layers(value: Any) -> Any:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
+        raise ValueError('give "auto", or a list of module names and globs')
+    return value
+
+
+class AuditTable(Table):
+    """How to audit."""
+
+    layers: Annotated[
+        str | list[str],
+        BeforeValidator(_layers),
+        Field(description="auto, or names and globs of modules"),
+    ] = "auto"
+    seed: int = Field(0, ge=0, description="decides every random draw")
+    max_rows: int = Field(0, ge=0, description=f"0: all rows; a sample {LATER}")
+    references: Literal["auto"] | None = Field(
+        None, description=f"auto: reference copies of the student's kind; {LATER}"
+    )
+    cells: list[Annotated[list[str], Field(min_length=2, max_length=2)]] = Field(
+        [], description="[measure, condition] globs that are read besides the default, as context"
+    )
+
+
+class GateTable(Table):
+    """A requirement of your own: the harm of the matching rows must lie below the margin."""
+
+    measure: str = Field(min_length=1, description="measure id or glob")
+    margin: float = Field(description="harm that is tolerated, in the unit of the row")
+    condition: str | None = Field(
+        None, min_length=1, description="condition id or glob; else the headlines, or clean rows"
+    )
+    slice: str | None = Field(None, min_length=1, description="column=value or glob; else all rows")
+
+    def gate(self) -> Gate:
+        """The same for the policy."""
+        return Gate(**self.model_dump())
+
+
+_Models = Annotated[
+    list[ModelTable], BeforeValidator(_listed), Field(min_length=1, json_schema_extra=_one_or_more)
+]
+_Students = Annotated[
+    list[StudentTable],
+    BeforeValidator(_listed),
+    Field(min_length=1, json_schema_extra=_one_or_more),
+]
+
+
+class AuditFile(Table):
+    """audit.toml: what ``ringtest audit`` compares, and how."""
+
+    task: Literal["classification", "regression", "embedding"] = "classification"
+    teacher: _Models = Field(description="the teacher; several tables are members of an ensemble")
+    student: _Students = Field(description="the student, or several with a name each")
+    reference: list[ModelTable] = Field([], description="honest models of the student's kind")
+    data: DataTable
+    audit: AuditTable = AuditTable()
+    gate: list[GateTable] = []
+
+    @property
+    def is_set(self) -> bool:
+        """Whether students have names, and so a folder each."""
+        return self.student[0].name is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was asked for, as plain JSON values."""
+        return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+
+
+class GateFile(Table):
+    """gate.toml: what ``ringtest gate --policy`` decides by."""
+
+    alpha: float = Field(margins.ALPHA, gt=0, lt=0.5, description="level of every one-sided test")
+    min_n: int = Field(margins.MIN_N, ge=2, description="least rows of a judged row")
+    gate: list[GateTable] = []
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schemas of audit.toml and gate.toml by file name."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    files: dict[str, type[Table]] = {"audit.toml": AuditFile, "gate.toml": GateFile}
+    return {name: dialect | form.model_json_schema() for name, form in files.items()}
+
+
+def load(path: Path) -> AuditFile:
+    """Read audit.toml; raises ConfigError, in one line, for whatever is wrong with it."""
+    config = parse(AuditFile, path.name, _toml(path))
+    fields = [("teacher", t) for t in config.teacher] + [("reference", t) for t in config.reference]
+    for where, table in [*fields, *_named(path.name, config.student)]:
+        _check_source(f"{path.name}: {where}", table)
+    if config.audit.max_rows > 0:
+        raise ConfigError(f"{path.name}: audit.max_rows", LATER, "leave it out: all rows are read")
+    if config.audit.references is not None:
+        raise ConfigError(
+            f"{path.name}: audit.references",
+            f"'auto' {LATER}",
+            "give [[reference]] tables, or none",
+        )
+    return config
+
+
+T = TypeVar("T", bound=Table)
+
+
+def parse(form: type[T], file: str, values: dict[str, Any]) -> T:
+    """Check the values of a file; ``file`` is its name in messages."""
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        # An unknown key is the likely reason of a missing one beside it, so it is told first.
+        found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        raise in_words(form, file, found[0], values) from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        near = [p.name for p in path.parent.glob("*.toml")]
+        raise ConfigError(str(path), "is not there", close_to(path.name, near)) from None
+    except OSError as error:
+        raise ConfigError(str(path), str(error.strerror), "name a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            path.name, f"is no UTF-8 text ({error.reason})", "save it as UTF-8"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(path.name, f"is broken TOML: {error}", "mend that line") from error
+
+
+def _named(file: str, students: list[StudentTable]) -> list[tuple[str, StudentTable]]:
+    """Students with what they are called in messages; several must have names, all different."""
+    names = [s.name for s in students]
+    if len(names) > 1 and None in names:
+        raise ConfigError(
+            f"{file}: student[{names.index(None)}].name",
+            "is missing",
+            'of several students each needs one: name = "..."',
+        )
+    twice = [n for i, n in enumerate(names) if n in names[:i]]
+    if twice:
+        raise ConfigError(
+            f"{file}: student.name", f"{twice[0]!r} stands twice", "rename one of them"
+        )
+    return [(f"student {s.name!r}" if s.name else "student", s) for s in students]
+
+
+def _check_source(field: str, table: ModelTable) -> None:
+    given = [w for w in ("load", "factory", "hf", "exported") if getattr(table, w) is not None]
+    rule = 'give one of load = "module:callable", or factory with weights'
+    if len(given) != 1:
+        raise ConfigError(field, f"names {' and '.join(given) or 'no model'}", rule)
+    if given[0] in ("hf", "exported"):
+        raise ConfigError(f"{field}.{given[0]}", LATER, "use load, or factory with weights")
+    if table.weights is not None and table.factory is None:
+        raise ConfigError(
+            f"{field}.weights", "goes with factory, not with load", "leave it out, or use factory"
+        )
+    if table.factory is not None and table.weights is None:
+        raise ConfigError(
+            f"{field}.weights", "is missing", 'add weights = "file.safetensors", or use load'
+        )

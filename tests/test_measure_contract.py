@@ -1,0 +1,309 @@
+"""Every registered measure keeps what it declares. A new measure is tested by being registered.
+
+A measure is handed three things, whatever it makes of them: the rows of a layer of model A, those
+of a related model B, and outputs that follow from them. What it declares is then checked: range,
+direction, null value, what it cannot see, and that nothing damaged gives a number that passes.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringtest import inference
+from ringtest.compare import Failure, _guarded
+from ringtest.condition import Clean, Condition
+from ringtest.measure import ModelMeasure, PairMeasure, measures
+
+N, D = 240, 6
+EVERY = [pytest.param(m, id=m.id) for m in measures]
+INSIDE = [
+    pytest.param(m, id=m.id)
+    for m in measures
+    if m.needs & {"sample", "layers"} and "outcomes" not in m.needs
+]
+KNOWN = {"permutation", "orthogonal", "linear", "scale", "logit scale"}
+
+
+class Elsewhere(Condition):
+    """A condition that keeps rows, under which the second model's rows are what is seen."""
+
+    kind = "shift.test"
+
+
+@dataclass
+class World:
+    """Two related models on the same inputs."""
+
+    x: np.ndarray
+    y: np.ndarray
+    a: torch.Tensor
+    b: torch.Tensor
+    site: np.ndarray
+    seed: int = 0
+
+
+def world(seed: int, n: int = N) -> World:
+    g = np.random.default_rng(seed)
+    x = g.normal(size=(n, 4))
+    x[: n // 2, 0] = np.abs(x[: n // 2, 0]) + 0.5
+    x[n // 2 :] = x[: n - n // 2] * [-1, 1, 1, 1]  # mirrored pairs: twins for who wants them
+    hidden = np.stack([np.abs(x[:, 0]), x[:, 1], x[:, 2] * x[:, 1]], 1)
+    # Rows that are float32, as evidence keeps them, of about unit scale and all directions alive
+    a = hidden @ g.normal(size=(3, D)) + 0.5 * g.normal(size=(n, D))
+    b = hidden @ g.normal(size=(3, D)) + 0.5 * g.normal(size=(n, D))
+    y = (hidden[:, 0] + hidden[:, 1] > 1).astype(int)
+    site = np.arange(n) % 2
+    return World(x.astype(np.float32), y, torch.as_tensor(a), torch.as_tensor(b), site, seed)
+
+
+@pytest.fixture(scope="session")
+def value(seen, setting):
+    """The last hidden layer's number: value(measure, world, rows of A, rows of B) -> Estimate."""
+
+    def evidence(rows, w, clean=None):
+        outputs = torch.stack([torch.as_tensor(w.x[:, 1]), torch.as_tensor(w.x[:, 0]).abs()], 1)
+        predictions = w.y.copy()
+        predictions[:: 3 if rows is w.b else 5] ^= 1
+        score = (predictions == w.y).astype(float)
+        return seen(rows, outputs, predictions=predictions, score=score, clean=clean)
+
+    def read(entry, w, a, b):
+        condition = Clean() if "clean" in entry.on else Elsewhere()
+        at = setting(w.x, w.y, condition=condition, groups={"site": w.site})
+        twin = torch.stack([torch.as_tensor(w.x[:, 0]).abs(), torch.as_tensor(w.x[:, 1])], 1)
+        at.shared["mean outputs"] = twin.double() * 0.02
+        clean = evidence(a, w)
+        if isinstance(entry, PairMeasure):
+            other = evidence(b, w)
+            return _guarded(
+                clean, lambda e: entry.compare(entry.prepare(e, at), entry.prepare(other, at))
+            )
+        one = evidence(b, w, clean) if "clean_pair" in entry.needs else clean
+        found = _guarded(one, lambda e: entry.read(e, at))
+        if isinstance(found, Failure):
+            return found
+        assert found, "a reading, or NotMeasurable"
+        return next((r for r in found if r.slice is None), found[0]).estimate
+
+    return read
+
+
+def number(found) -> float:
+    return math.nan if isinstance(found, Failure) else found.value
+
+
+def raw(entry, found) -> float:
+    """On the scale that the declared range and null are on."""
+    v = number(found)
+    return entry.raw(v) if isinstance(entry, PairMeasure) and math.isfinite(v) else v
+
+
+def sees_both(entry) -> bool:
+    """Whether both layers go in: similarities, and measures of a change."""
+    return isinstance(entry, PairMeasure) or "clean_pair" in entry.needs
+
+
+# -- declarations ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_declarations_are_complete(entry):
+    assert isinstance(entry, ModelMeasure | PairMeasure)
+    assert entry.id.count(".") == 1
+    assert entry.about
+    assert type(entry).__doc__
+    assert entry.direction in ("higher", "lower")
+    assert entry.range[0] < entry.range[1]
+    assert entry.invariant_to <= KNOWN
+    # a rotation can permute, an invertible linear map can do either and rescale
+    order = ("permutation", "orthogonal", "linear")
+    for smaller, larger in itertools.pairwise(order):
+        assert larger not in entry.invariant_to or smaller in entry.invariant_to
+    assert "linear" not in entry.invariant_to or "scale" in entry.invariant_to
+    assert entry.on
+    assert entry.needs
+    assert entry.area in ("probes", "perturb", "shift")
+    if entry.null_value is not None:
+        assert entry.range[0] <= entry.null_value <= entry.range[1]
+
+
+@pytest.mark.parametrize("entry", EVERY)
+@settings(max_examples=6)
+@given(seed=st.integers(0, 10**6))
+def test_a_value_lies_in_its_range_and_comes_with_an_error(entry, value, seed):
+    w = world(seed)
+    found = value(entry, w, w.a, w.b)
+    assert not isinstance(found, Failure), found
+    low, high = entry.range
+    assert low - 1e-9 <= raw(entry, found) <= high + 1e-9
+    assert found.n > 0
+    assert inference.standard_error(found) > 0 or found.units == 0
+    again = value(entry, w, w.a, w.b)
+    assert again.value == found.value
+    np.testing.assert_array_equal(again.influence, found.influence)
+
+
+# -- what it cannot see ----------------------------------------------------------------------------
+
+
+def change(kind: str, seed: int) -> torch.Tensor:
+    g = torch.Generator().manual_seed(seed)
+    if kind == "permutation":
+        return torch.eye(D, dtype=torch.float64)[torch.randperm(D, generator=g)]
+    q = torch.linalg.qr(torch.randn(D, D, generator=g, dtype=torch.float64)).Q
+    if kind == "orthogonal":
+        return q
+    if kind == "scale":
+        return torch.eye(D, dtype=torch.float64) * float(10 ** (6 * torch.rand(1, generator=g) - 3))
+    r = torch.linalg.qr(torch.randn(D, D, generator=g, dtype=torch.float64)).Q
+    return q @ torch.diag(torch.logspace(-1.5, 1.5, D, dtype=torch.float64)) @ r
+
+
+@pytest.mark.parametrize("kind", ["permutation", "orthogonal", "scale", "linear"])
+@pytest.mark.parametrize("entry", INSIDE)
+@settings(max_examples=4)
+@given(seed=st.integers(0, 10**6))
+def test_what_it_declares_not_to_see_changes_nothing(entry, value, kind, seed):
+    if kind not in entry.invariant_to:
+        return
+    w, m = world(seed), change(kind, seed)
+    before = value(entry, w, w.a, w.b)
+    # A change of one model's own units: the same before and after a transformation of inputs
+    b = w.b @ m if "clean_pair" in entry.needs else w.b
+    after = value(entry, w, w.a @ m, b)
+    assert after.value == pytest.approx(before.value, abs=1e-6)
+    se = inference.standard_error(before), inference.standard_error(after)
+    assert se[1] == pytest.approx(se[0], abs=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["permutation", "orthogonal", "linear"])
+@pytest.mark.parametrize("entry", INSIDE)
+def test_what_it_does_not_declare_it_can_see(entry, value, kind):
+    """Else the declaration is too modest, and a negative control is lost."""
+    if kind in entry.invariant_to:
+        return
+    if entry.id.startswith("probe.") or entry.id == "shift.domain_auc":
+        # Ridge sees a rotation of unequal features through standardisation only.
+        stretch = torch.diag(torch.logspace(-2, 2, D, dtype=torch.float64))
+    else:
+        stretch = torch.eye(D, dtype=torch.float64)
+    moved = []
+    for seed in range(12):
+        w, m = world(seed), stretch @ change(kind, seed)
+        b = w.b @ m if "clean_pair" in entry.needs else w.b
+        moved.append(value(entry, w, w.a @ m, b).value - value(entry, w, w.a, w.b).value)
+    assert max(map(abs, moved)) > 1e-4
+
+
+# -- null, duplicates, constants -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("entry", INSIDE)
+def test_unrelated_codes_give_the_null_value(entry, value):
+    if entry.null_value is None:
+        return
+    found = []
+    for seed in range(6):
+        w, g = world(seed), np.random.default_rng([seed, 9])
+        a, b = (torch.as_tensor(g.normal(size=(N, D))) for _ in range(2))
+        found.append(raw(entry, value(entry, w, a, b)))
+    # Context may be coarse: a control task of few cells has a majority of its own.
+    assert np.mean(found) == pytest.approx(entry.null_value, abs=0.1 if entry.group else 0.2)
+
+
+@pytest.mark.parametrize("entry", INSIDE)
+def test_a_model_is_at_its_best_against_itself(entry, value):
+    """Direction: a copy is at least as good as a related model, which beats a stranger."""
+    if not isinstance(entry, PairMeasure) and "outcomes" not in entry.needs:
+        return
+    w = world(1)
+    stranger = torch.as_tensor(np.random.default_rng(5).normal(size=(N, D)))
+    sign = 1 if entry.direction == "higher" else -1
+    own, related, other = (sign * value(entry, w, w.a, b).value for b in (w.a, w.b, stranger))
+    assert own > related > other
+
+
+@pytest.mark.parametrize("entry", INSIDE)
+def test_duplicate_rows_are_no_new_information(entry, value):
+    """Every row twice: the number stays about what it was, and nothing fails."""
+    w = world(3)
+    twice = World(
+        *(np.repeat(v, 2, axis=0) for v in (w.x, w.y)),
+        *(v.repeat_interleave(2, 0) for v in (w.a, w.b)),
+        np.repeat(w.site, 2),
+    )
+    before, after = value(entry, w, w.a, w.b), value(entry, twice, twice.a, twice.b)
+    assert not isinstance(after, Failure)
+    # Probes and k follow the number of rows, so not exactly; a broken 'self' is off by far more.
+    assert raw(entry, after) == pytest.approx(raw(entry, before), abs=0.2)
+
+
+@pytest.mark.parametrize("entry", INSIDE)
+@settings(max_examples=3)
+@given(constant=st.sampled_from([0.0, 1.0, 1e4, -3.5]), seed=st.integers(0, 1000))
+def test_constant_units_change_nothing(entry, value, constant, seed):
+    w = world(seed)
+
+    def padded(rows):
+        return torch.cat([rows, torch.full((N, 3), constant, dtype=torch.float64)], dim=1)
+
+    before, after = value(entry, w, w.a, w.b), value(entry, w, padded(w.a), padded(w.b))
+    assert after.value == pytest.approx(before.value, abs=1e-6)
+
+
+@pytest.mark.parametrize("entry", INSIDE)
+@pytest.mark.parametrize("which", ["a", "b"])
+@pytest.mark.parametrize("kind", ["nan row", "inf cell", "all nan", "constant"])
+def test_nothing_damaged_gives_a_number_that_could_pass(entry, value, which, kind):
+    if which == "b" and not sees_both(entry):
+        return
+    w = world(2)
+    rows = getattr(w, which).clone()
+    if kind == "nan row":
+        rows[7] = math.nan
+    elif kind == "inf cell":
+        rows[7, 2] = math.inf
+    elif kind == "all nan":
+        rows[:] = math.nan
+    else:
+        rows[:] = 1.5
+        if which == "b" and "clean_pair" in entry.needs:
+            return  # a layer that collapses under a change is a finding, not damage
+        if isinstance(entry, ModelMeasure) and entry.group is None:
+            return  # context: a probe on nothing scores as a constant answer does
+        if entry.id == "probe.slice_transfer":
+            return  # no direction to lose: all probes answer alike
+    with np.errstate(invalid="ignore"):
+        found = value(
+            entry,
+            replace(w, **{which: rows}),
+            *(rows if k == which else getattr(w, k) for k in "ab"),
+        )
+    finite = not isinstance(found, Failure) and math.isfinite(found.value)
+    assert not (finite and math.isfinite(inference.standard_error(found)))
+    if kind != "constant":
+        assert not finite or found.units == 0
+
+
+@pytest.mark.parametrize("entry", EVERY)
+def test_clusters_are_kept_together(entry, seen, setting):
+    """The units of the error are clusters, or groups of whole clusters."""
+    w = world(4)
+    cluster = np.arange(N) // 4
+    condition = Clean() if "clean" in entry.on else Elsewhere()
+    at = setting(w.x, w.y, condition=condition, groups={"site": w.site}, cluster=cluster)
+    at.shared["mean outputs"] = torch.as_tensor(np.abs(w.x[:, :2])).double() * 0.02
+    score = (w.y == 1).astype(float)
+    clean = seen(w.a, w.x[:, :2], predictions=w.y, score=score)
+    other = seen(w.b, w.x[:, :2] ** 2, predictions=w.y ^ (w.site == 1), score=score, clean=clean)
+    if isinstance(entry, PairMeasure):
+        e = entry.compare(entry.prepare(clean, at), entry.prepare(other, at))
+    else:
+        e = entry.read(other, at)[0].estimate
+    assert e.units in (0, 20, 60)
