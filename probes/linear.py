@@ -72,45 +72,49 @@ class Probe:
         return ((rows - self.centre) / self.scale) @ self.weights + self.offset
 
 
-def fit(x: Tensor, y: Tensor, scale: bool = True) -> Probe:
-    """Ridge on (m, d) features, standardised on these rows if ``scale``, penalty 0.01 m."""
-    n = x.shape[0]
-    return _solve(x.T @ x, x.T @ y, x.sum(0), y.sum(0), n, scale)
-
-
-def cross_validated(x: Tensor, y: Tensor, fold: Tensor, scale: bool = True) -> Tensor:
-    """Out-of-fold predictions of a ridge probe.
+def fold_probes(x: Tensor, y: Tensor, fold: Tensor, scale: bool = True) -> list[Probe]:
+    """One ridge probe a fold, fitted on the rows of all other folds, penalty 0.01 a row.
 
     Args:
-        x: (m, d) features.
+        x: (m, d) float64 features.
         y: (m, q) targets.
-        fold: (m,) fold of each row.
+        fold: (m,) fold of each row, from 0.
         scale: whether to standardise; False for features that :func:`narrow` has rotated.
 
-    Returns:
-        (m, q) predictions, each by the probe that did not see its row's fold. Every fold's probe
-        comes from the whole's moments less the fold's, so the rows are passed over once.
+    Every probe comes from the whole's moments less its fold's: rows are passed over once.
     """
-    x, rotated = narrow(x, scale)
-    scale = scale and not rotated
-    folds = int(fold.max()) + 1
-    masks = [fold == f for f in range(folds)]
-    parts = [(x[k].T @ x[k], x[k].T @ y[k], x[k].sum(0), y[k].sum(0), int(k.sum())) for k in masks]
-    out = torch.empty(x.shape[0], y.shape[1], dtype=torch.float64)
-    for f, held_out in enumerate(masks):
-        rest = [parts[g] for g in range(folds) if g != f]
-        xx, xy, sx, sy = (torch.stack([p[i] for p in rest]).sum(0) for i in range(4))
-        out[held_out] = _solve(xx, xy, sx, sy, sum(p[4] for p in rest), scale)(x[held_out])
+    masks = [fold == f for f in range(int(fold.max()) + 1)]
+    sizes = [int(k.sum()) for k in masks]
+    parts = [(x[k].T @ x[k], x[k].T @ y[k], x[k].sum(0), y[k].sum(0)) for k in masks]
+    out = []
+    for f, size in enumerate(sizes):
+        rest = [part for g, part in enumerate(parts) if g != f]
+        xx, xy, sx, sy = (torch.stack(sums).sum(0) for sums in zip(*rest, strict=True))
+        out.append(_solve(xx, xy, sx, sy, sum(sizes) - size, scale))
     return out
 
 
-def narrow(x: Tensor, scale: bool = True) -> tuple[Tensor, bool]:
+def by_fold(probes: list[Probe], x: Tensor, fold: Tensor) -> Tensor:
+    """(m, q) predictions, each row by the probe of its own fold's number."""
+    out = torch.empty(x.shape[0], probes[0].offset.shape[0], dtype=torch.float64)
+    for f in range(int(fold.max()) + 1):
+        out[fold == f] = probes[f % len(probes)](x[fold == f])
+    return out
+
+
+def cross_validated(x: Tensor, y: Tensor, fold: Tensor) -> Tensor:
+    """(m, q) out-of-fold predictions of a ridge probe on (m, d) features of any width."""
+    x, rotated = narrow(x)
+    return by_fold(fold_probes(x, y, fold, scale=not rotated), x, fold)
+
+
+def narrow(x: Tensor) -> tuple[Tensor, bool]:
     """Rows as float64, standardised; wider than long, they are rotated into their own span.
 
     Ridge does not see a rotation, so the solution is that of the wide problem, but only while
     nobody standardises the rotated columns: that would whiten. The second value says so.
     """
-    x = standardised(x) if scale else x.double()
+    x = standardised(x)
     if x.shape[1] <= x.shape[0]:
         return x, False
     values, vectors = torch.linalg.eigh(x @ x.T)

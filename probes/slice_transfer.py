@@ -13,7 +13,7 @@ from ringtest.data import AuditData
 from ringtest.estimate import Estimate, weighted_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
-from ringtest.probes.linear import Concept, cross_validated, fit, narrow
+from ringtest.probes.linear import Concept, by_fold, fold_probes, narrow
 from ringtest.tasks import AnyTask
 
 
@@ -60,13 +60,17 @@ class SliceTransfer(ModelMeasure):
             return Reading(nothing, statistic, concept="target", slice=column, reason=reason)
         gap = np.zeros(x.shape[0])
         weight = np.zeros(x.shape[0])
-        probes = [fit(x[rows], concept.columns[rows], scale) for rows in slices]
-        for i, rows in enumerate(slices):
-            units = None if at.sample_units is None else at.sample_units[rows.numpy()]
-            fold = torch.from_numpy(blocks.folds(len(rows), margins.PROBE_FOLDS, units))
-            predicted = cross_validated(x[rows], concept.columns[rows], fold, scale)
-            own = concept.score(predicted, rows)
-            others = [concept.score(p(x[rows]), rows) for j, p in enumerate(probes) if j != i]
+        folds = [self._folds(rows, at) for rows in slices]
+        probes = [
+            fold_probes(x[rows], concept.columns[rows], fold, scale)
+            for rows, fold in zip(slices, folds, strict=True)
+        ]
+        for i, (rows, fold) in enumerate(zip(slices, folds, strict=True)):
+            # A row meets probes of one size only: its own slice's and the others' without a fold.
+            own, *others = (
+                concept.score(by_fold(p, x[rows], fold), rows)
+                for p in [probes[i], *probes[:i], *probes[i + 1 :]]
+            )
             gap[rows] = (own - torch.stack(others).mean(0)).numpy()
             weight[rows] = 1.0 / (len(slices) * len(rows))
         estimate = weighted_mean(gap, weight, at.sample_units)
@@ -77,6 +81,11 @@ class SliceTransfer(ModelMeasure):
             concept="target",
             slice=column,
         )
+
+    @staticmethod
+    def _folds(rows: torch.Tensor, at: Setting) -> torch.Tensor:
+        units = None if at.sample_units is None else at.sample_units[rows.numpy()]
+        return torch.from_numpy(blocks.folds(len(rows), margins.PROBE_FOLDS, units))
 
 
 def _slices(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> list[torch.Tensor]:

@@ -25,7 +25,7 @@ from ringtest.representations import flat_inputs, whitener
 
 _CHUNK = 512
 MEAN_OUTPUTS = "mean outputs"
-"""Key in ``Setting.shared``: (m, k) points of the members' combined output, in units of TWIN_OUTPUT."""
+"""Key in ``Setting.shared``: (m, k) points of the members' combined output."""
 
 
 def twins(inputs: Tensor, outputs: Tensor) -> Tensor:
@@ -55,7 +55,8 @@ def twins(inputs: Tensor, outputs: Tensor) -> Tensor:
         near = nearest.values <= margins.TWIN_OUTPUT
         found.append(torch.stack([rows[near], nearest.indices[near]], dim=1))
     pairs = torch.cat(found).sort(dim=1).values
-    return torch.unique(pairs, dim=0)
+    distinct: Tensor = torch.unique(pairs, dim=0)
+    return distinct
 
 
 _EXACT = "donot_use_mm_for_euclid_dist"

@@ -37,7 +37,8 @@ class Consistency(ModelMeasure):
         """One reading."""
         assert evidence.clean is not None
         if isinstance(at.task, tasks.Classification):
-            assert evidence.predictions is not None and evidence.clean.predictions is not None
+            assert evidence.predictions is not None
+            assert evidence.clean.predictions is not None
             same = (evidence.predictions == evidence.clean.predictions).astype(np.float64)
             return [Reading(row_mean(same, at.units), "consistency")]
         before = at.task.points(evidence.clean.outputs.double())

@@ -64,8 +64,8 @@ def overhead(rows: int, rounds: int) -> None:
         ratios.append(whole / bare)
         print(f"round {number + 1}: bare {bare:.2f} s, clean part {whole:.2f} s, {ratios[-1]:.3f}x")
     print(
-        f"transformer {DEPTH} x {WIDTH}, {TOKENS} tokens, {rows} rows, {THREADS} threads: clean part / "
-        f"bare forward passes, median {statistics.median(ratios):.3f}x "
+        f"transformer {DEPTH} x {WIDTH}, {TOKENS} tokens, {rows} rows, {THREADS} threads: "
+        f"clean part / bare forward passes, median {statistics.median(ratios):.3f}x "
         f"(from {min(ratios):.3f} to {max(ratios):.3f})"
     )
 
@@ -95,9 +95,7 @@ def memory() -> None:
         )
         peak, size = (float(v) for v in out.stdout.split()[-2:])
         peaks[rows] = peak - size
-        print(
-            f"{rows:>7,} rows: peak {peak:7.1f} MiB, data {size:6.1f} MiB, beyond {peak - size:7.1f}"
-        )
+        print(f"{rows:>7,} rows: peak {peak:.1f} MiB, data {size:.1f}, beyond {peak - size:.1f}")
     low, high = peaks.values()
     print(f"growth beyond the data from 10,000 to 100,000 rows: {100 * (high / low - 1):.1f} %")
 

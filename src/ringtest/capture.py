@@ -59,7 +59,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of one model, in the order in which they are called; the last is the last hidden."""
+    """The layers of one model in the order of their calls; the last is the last hidden one."""
 
     picked: tuple[Layer, ...]
     left_out: tuple[str, ...] = ()
@@ -354,13 +354,13 @@ def _refuse_disguised_ensemble(
         if counted and not feeds:
             raise SubjectError(
                 subject,
-                f"has several heads of one shape ({call.name}, {head.name}): an ensemble in one module",
+                f"has heads of one shape ({call.name}, {head.name}): an ensemble in disguise",
                 "pass a list of its members as the teacher; a student needs one head",
             )
 
 
 def first_tensor(value: Any) -> Tensor | None:
-    """The tensor that stands for a module's value: itself, or the first in a tuple, list or dict."""
+    """The tensor that stands for a module's value: itself, or the first in a container."""
     if isinstance(value, Tensor):
         return value
     if isinstance(value, dict):

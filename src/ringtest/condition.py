@@ -72,7 +72,7 @@ class Condition:
         return self.id if self.severity is None else f"{self.id}@{self.severity:g}"
 
     @classmethod
-    def defaults(cls, data: AuditData) -> Iterable[Condition]:
+    def defaults(cls, data: AuditData) -> Iterable[Condition]:  # noqa: ARG003 - protocol
         """The instances that an audit of this data looks under; none where it does not apply."""
         return ()
 

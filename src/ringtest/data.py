@@ -167,9 +167,9 @@ def _inputs(name: str, value: Any) -> Tensor:
         raise DataError(name, f"is empty, shape {tuple(value.shape)}", "give at least one row")
     if value.is_complex() or value.dtype == torch.bool:
         raise DataError(name, f"is {value.dtype}", "give float values or integer tokens")
-    value = value.detach()
-    if value.is_floating_point():
-        bad = ~torch.isfinite(value.reshape(value.shape[0], -1)).all(dim=1)
+    tensor: Tensor = value.detach()
+    if tensor.is_floating_point():
+        bad = ~torch.isfinite(tensor.reshape(tensor.shape[0], -1)).all(dim=1)
         if bool(bad.any()):
             first = int(bad.nonzero()[0])
             raise DataError(
@@ -177,9 +177,9 @@ def _inputs(name: str, value: Any) -> Tensor:
                 f"{int(bad.sum())} rows hold NaN or infinity, the first is row {first}",
                 "drop or impute them",
             )
-        if value.dtype == torch.float64:
-            value = value.float()
-    return value
+        if tensor.dtype == torch.float64:
+            tensor = tensor.float()
+    return tensor
 
 
 def _modality(inputs: Tensor, given: Modality | None) -> Modality:
@@ -210,7 +210,8 @@ def _row_digests(rows: NDArray[Any]) -> NDArray[np.uint64]:
 
     Sorting wide rows themselves would compare them byte by byte, many times over.
     """
-    words = np.ascontiguousarray(rows).view(np.uint8 if rows.itemsize < 4 else np.uint32)
+    words: NDArray[Any] = np.ascontiguousarray(rows)
+    words = words.view(np.uint8 if rows.itemsize < 4 else np.uint32)
     rng = np.random.default_rng(0)
     weights = rng.integers(0, 2**63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
     weights += np.uint64(1)

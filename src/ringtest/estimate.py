@@ -137,7 +137,8 @@ def to_units(influence: Array, units: NDArray[np.int64] | None) -> Array:
     """Sum row influences within units, with the small-sample factor sqrt(G / (G - 1))."""
     summed: Array = influence
     if units is not None:
-        summed = np.bincount(units, weights=influence, minlength=int(units.max()) + 1)
+        counts = int(units.max()) + 1
+        summed = np.bincount(units, influence, counts).astype(np.float64, copy=False)
     g = summed.shape[0]
     return summed * math.sqrt(g / max(g - 1, 1))
 

@@ -146,7 +146,7 @@ class Judge:
     def _structural(
         self, entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure
     ) -> list[Measurement]:
-        """Benchmark, slice transfer, twins and the user's invariances: paired with the mean member."""
+        """Benchmark, slice transfer, twins, the user's invariances: beside the mean member."""
         assert entry.group is not None
         margin = margins.BENCHMARK if entry.group == "benchmark" else margins.STRUCTURE[entry.group]
         judged = {"group": entry.group, "headline": True, "required": True, "null": "paired"}
@@ -189,7 +189,8 @@ class Judge:
         for side in (here, there):
             if isinstance(side, Failure):
                 return side
-        assert isinstance(here, Likeness) and isinstance(there, Likeness)
+        assert isinstance(here, Likeness)
+        assert isinstance(there, Likeness)
         band_here, band_there = _band(here), _band(there)
         if band_here is None or band_there is None:
             return Failure("context", _DRIFT_UNKNOWN)
@@ -377,7 +378,7 @@ class Judge:
     def _level_row(
         self, entry: PairMeasure, kept: list[Likeness], names: list[str], fields: dict[str, object]
     ) -> Measurement:
-        """A single teacher: as near to it as a near-copy would be, on the similarity's own scale."""
+        """A single teacher: as near to it as a near-copy is, on the similarity's own scale."""
         assert entry.group is not None
         raws = [
             replace(f.student * entry.slope(f.student.value), value=entry.raw(f.student.value))
@@ -423,7 +424,8 @@ def _speaks(entry: Measure, p: Paired) -> bool:
 
 def _structured(entry: Measure, teacher: float) -> bool:
     """Whether the teacher shows the structure: two margins better than unrelated codes."""
-    assert entry.group is not None and entry.null_value is not None
+    assert entry.group is not None
+    assert entry.null_value is not None
     limit = margins.TEACHER_STRUCTURE_MARGINS * margins.STRUCTURE[entry.group]
     return teacher <= entry.null_value - limit
 

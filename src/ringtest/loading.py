@@ -70,7 +70,7 @@ def find(field: str, spec: str, where: Path | None = None) -> Callable[[], Any]:
 
 @contextmanager
 def _importable(where: Path | None) -> Iterator[None]:
-    """The config's folder first on the path, and no stale module of the same name from elsewhere."""
+    """The config's folder first on the path, and no stale module of one of its names."""
     if where is None:
         yield
         return
@@ -121,7 +121,8 @@ def load_weights(field: str, module: nn.Module, path: str | os.PathLike[str]) ->
         if value.shape != own[name].shape:
             raise SubjectError(
                 field,
-                f"{file.name}: {name} is {tuple(value.shape)}, the module has {tuple(own[name].shape)}",
+                f"{file.name}: {name} is {tuple(value.shape)}, "
+                f"the module has {tuple(own[name].shape)}",
                 "use the factory that the weights were trained with",
             )
     module.load_state_dict(state)

@@ -68,7 +68,8 @@ class Moments:
         """Add what another shard has seen."""
         if other.sums is None:
             return self
-        assert other.shift_x is not None and other.shift_y is not None
+        assert other.shift_x is not None
+        assert other.shift_y is not None
         if self.sums is None or self.shift_x is None or self.shift_y is None:
             self.shift_x, self.shift_y = other.shift_x.clone(), other.shift_y.clone()
             self.sums, self.n = {k: v.clone() for k, v in other.sums.items()}, other.n
@@ -98,7 +99,8 @@ class Moments:
     @property
     def mean(self) -> Tensor:
         """(p,) mean of x."""
-        assert self.sums is not None and self.shift_x is not None
+        assert self.sums is not None
+        assert self.shift_x is not None
         return self.shift_x + self.sums["x"] / self.n
 
     @property

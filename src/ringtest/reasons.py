@@ -34,7 +34,7 @@ def sentence(verdict: Verdict) -> str:
             return f"The student {matched}, but the evidence decides neither way."
 
 
-def reasons(verdict: Verdict, policy: Policy) -> list[str]:
+def reasons(verdict: Verdict) -> list[str]:
     """Sentences, worst first, each naming measure, condition, layers, values and interval."""
     rows = verdict.rows
     out: list[str] = []
@@ -188,7 +188,8 @@ def worst_finding(verdict: Verdict) -> str:
         return "nothing could be measured"
     row = min(rows, key=lambda r: (order.get(r.status, 3), -_ratio(r)))
     if verdict.label == "sound":
-        return f"nothing: {row.group} nearest to its margin, harm {number(row.harm)} of {number(row.margin)}"
+        harm, margin = number(row.harm), number(row.margin)
+        return f"nothing: {row.group} nearest to its margin, harm {harm} of {margin}"
     where = row.condition.removeprefix("shift.").replace("_", " ")
     return f"{row.group} on {where}: harm {number(row.harm)}, margin {number(row.margin)}"
 

@@ -296,7 +296,7 @@ def claim(
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove the reports that an earlier audit left in a folder, so that none outlives its audit."""
+    """Remove the reports that an earlier audit left in a folder: none outlives its audit."""
     target = Path(folder)
     for file in [target / FILE, *target.glob(f"*/{FILE}")]:
         file.unlink(missing_ok=True)

@@ -63,7 +63,7 @@ def prepare(
     """Check all arguments and plan the audit, running each model on a few rows only."""
     if not isinstance(data, AuditData):
         raise DataError("data", f"is a {type(data).__name__}", "give ringtest.AuditData(...)")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if type(seed) is not int or seed < 0:
         raise ConfigError("seed", f"is {seed!r}", "give a whole number from 0")
     kind = tasks.make(task, data, metric)
     members = subjects.teacher(teacher, kind, data, layers)

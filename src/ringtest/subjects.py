@@ -281,7 +281,7 @@ def prepare(
     model = Model(name, role, given, task, module)
     x = data.inputs[:_PROBE_ROWS]
     with evaluating([model]):
-        _trial(model, x, data)
+        _trial(model, x)
         if module is not None:
             model.layers = _layers(model, module, x, layers)
             model.parameters = sum(p.numel() for p in module.parameters())
@@ -291,7 +291,7 @@ def prepare(
     return model
 
 
-def _trial(model: Model, x: Tensor, data: AuditData) -> None:
+def _trial(model: Model, x: Tensor) -> None:
     with torch.no_grad():
         raw = model.raw(x)
         if raw.is_floating_point() and not bool(torch.isfinite(raw).all()):

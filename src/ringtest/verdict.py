@@ -29,7 +29,7 @@ class GroupVerdict:
     status: GroupStatus
     required: bool
     ratio: float | None
-    """Largest harm over margin of its sets, at least 0; None if it can only pass or is unmeasured."""
+    """Largest harm / margin of its sets, at least 0; None if it can only pass or is unmeasured."""
     rows: tuple[int, ...]
     """Indices into ``measurements``."""
 
@@ -40,7 +40,7 @@ class Verdict:
 
     label: Label
     strength: float | None
-    """r / (1 + r), r the second largest ratio of a group's harm to its margin; .5: at the margin."""
+    """r / (1 + r), r the second largest harm / margin of a group; .5: both at the margin."""
     scope: Scope
     matched: bool
     """Non-inferior to the mean member on the benchmark, shown."""
@@ -118,7 +118,7 @@ def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Ve
     judged = [
         replace(r, status=_row_status(r, policy, rejected.get(_unit_key(r), False))) for r in judged
     ]
-    groups = _groups(judged, units, rejected, policy, scope)
+    groups = _groups(judged, units, rejected, scope)
     failing = [name for name, g in groups.items() if g.status == "fail"]
     benchmark = [r.status for r in judged if r.headline and r.group == BENCHMARK]
     matched = bool(benchmark) and all(s == "pass" for s in benchmark)
@@ -149,7 +149,7 @@ def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Ve
     )
     return replace(
         verdict,
-        reasons=tuple(reasons.reasons(verdict, policy)),
+        reasons=tuple(reasons.reasons(verdict)),
         settle=tuple(reasons.settle(verdict, policy)),
     )
 
@@ -215,7 +215,6 @@ def _groups(
     rows: list[Measurement],
     units: dict[_UnitKey, list[int]],
     rejected: dict[_UnitKey, bool],
-    policy: Policy,
     scope: Scope,
 ) -> dict[str, GroupVerdict]:
     always = ("function",) if scope == "outputs-only" else margins.ALWAYS_REQUIRED
