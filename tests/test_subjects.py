@@ -140,6 +140,18 @@ def test_models_of_another_precision_are_taken(
     torch.testing.assert_close(model.outputs(data.inputs), expected, atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_a_scripted_module_shows_outputs_only(
+    data: AuditData, task: tasks.AnyTask, how: str
+) -> None:
+    net = mlp()
+    scripted = torch.jit.script(net) if how == "script" else torch.jit.trace(net, data.inputs[:2])
+    model = ready(scripted, task, data)
+    assert model.layers is None
+    assert model.weights_hash == ready(net, task, data).weights_hash
+
+
 def test_students_by_name_and_references(data: AuditData, task: tasks.AnyTask) -> None:
     found = subjects.students({"small": mlp(0), 7: Subject(mlp(1))}, task, data)
     assert list(found) == ["small", "7"]

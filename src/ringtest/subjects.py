@@ -342,6 +342,8 @@ def _are_probabilities(raw: Tensor) -> bool:
 
 
 def _layers(model: Model, module: nn.Module, x: Tensor, wanted: Any) -> Layers | None:
+    if isinstance(module, torch.jit.ScriptModule):
+        return None  # takes no hooks: outputs only
     embedding = model.task.name == "embedding"
     return discover(model.name, module, model.placed(x), wanted, output_is_hidden=embedding)
 

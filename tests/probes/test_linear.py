@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
 from ringtest.measure import measures
-from ringtest.probes.linear import Concept, cross_validated, fit
+from ringtest.probes.linear import Concept, cross_validated, fold_probes
 
 
 class Probe(Ridge):
@@ -65,7 +65,10 @@ def test_wide_layers_solve_the_same_problem(rng, d):
 def test_a_fitted_probe_is_scikit_learns(rng):
     x, y = layer(rng, 80, 6)
     want = make_pipeline(StandardScaler(), Probe()).fit(x, y).predict(x[:9] + 1)
-    probe = fit(torch.as_tensor(x), torch.as_tensor(y))
+    # A fold of one row beside the 80: its probe sees the 80 alone.
+    fold = torch.cat([torch.zeros(80), torch.ones(1)]).long()
+    more = [torch.cat([torch.as_tensor(v), torch.as_tensor(v[:1]) + 5]) for v in (x, y)]
+    probe = fold_probes(*more, fold)[1]
     np.testing.assert_allclose(probe(torch.as_tensor(x[:9] + 1)), want, atol=1e-8)
 
 

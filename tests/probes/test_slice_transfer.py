@@ -8,7 +8,7 @@ import torch
 
 from ringtest import margins
 from ringtest.measure import measures
-from ringtest.probes.linear import Concept, fit
+from ringtest.probes.linear import Concept, by_fold, fold_probes
 
 ENTRY = measures["probe.slice_transfer"]
 
@@ -44,7 +44,7 @@ def test_one_direction_each_is_lost_across_slices(rng, seen, setting):
 
 
 def test_values_by_hand(rng, seen, setting):
-    """Own-slice score is cross-validated; others' probes are fitted on whole slices."""
+    """Own and lent probes alike leave out a fold."""
     x, y, where = data(rng, 300, 2)
     code = torch.as_tensor(rng.normal(size=(300, 3)) + y[:, None]).float()
     (r,) = ENTRY.read(seen(code), setting(x, y, groups={"domain": where}))
@@ -58,24 +58,14 @@ def test_values_by_hand(rng, seen, setting):
         z = code.double()
         fold = torch.as_tensor(blocks.folds(150, margins.PROBE_FOLDS))
         own = c.score(cross_validated(z[mine], c.columns[mine], fold), torch.as_tensor(mine))
-        lent = fit(z[other], c.columns[other])(z[mine])
+        lent = by_fold(fold_probes(z[other], c.columns[other], fold), z[mine], fold)
         want.append(float((own - c.score(lent, torch.as_tensor(mine))).mean()))
     assert r.estimate.value == pytest.approx(np.mean(want), abs=1e-9)
 
 
 @pytest.mark.parametrize(
     "d",
-    [
-        40,
-        pytest.param(
-            150,
-            marks=pytest.mark.xfail(
-                reason="own-slice probes see 4/5 of a slice, lent ones all of it: where the width "
-                "is about the slice's size, that alone looks like .08 lost",
-            ),
-        ),
-        400,
-    ],
+    [40, 150, 400],
 )
 def test_wide_layers_compare_like_with_like(rng, seen, setting, d):
     """Random slices of one distribution: no direction is lost, however wide the layer is."""
@@ -83,7 +73,8 @@ def test_wide_layers_compare_like_with_like(rng, seen, setting, d):
     s = (2 * y - 1)[:, None] + 0.5 * rng.normal(size=(300, 1))
     code = s @ rng.normal(size=(1, d)) + rng.normal(size=(300, d))
     (r,) = read(code, x, y, where, seen, setting)
-    assert abs(r.estimate.value) < 0.04
+    se = float(np.sqrt((r.estimate.influence**2).sum()))
+    assert abs(r.estimate.value) < 2.5 * se < 0.07
 
 
 def test_slices_weigh_alike_whatever_their_size(rng, seen, setting):
