@@ -13,7 +13,7 @@ from ringtest.data import AuditData
 from ringtest.perturb.scale import spread
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 
 @condition

@@ -15,7 +15,7 @@ from ringtest.perturb import losses
 from ringtest.perturb.scale import spread
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 
 @condition

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,14 +44,14 @@ class Prepared:
         self.k = self.x @ self.x.sum(0) - self.norm
         # Built for wide layers only: d x d products would cost more than the m x m Gram matrix.
         self.gram = self.x @ self.x.T if self.x.shape[1] > GRAM_WIDTH else None
-        self.own, self.own_without = _hsic_and_deletions(self, self)
+        self.own, self.own_without = hsic_and_deletions(self, self)
 
     def outer(self, v: Tensor) -> Tensor:
         """X X' v."""
         return self.gram @ v if self.gram is not None else self.x @ (self.x.T @ v)
 
 
-def _hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
+def hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
     """Unbiased HSIC and its (n,) values without each row, exactly."""
     n = a.n
     both = a.norm * b.norm
@@ -77,7 +76,7 @@ def _hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
 
 def compare(a: Prepared, b: Prepared) -> Estimate:
     """Atanh of the debiased CKA of two prepared layers, with its jackknife influences."""
-    cross, without = _hsic_and_deletions(a, b)
+    cross, without = hsic_and_deletions(a, b)
     limit = margins.CKA_CLIP
 
     def z(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
@@ -131,42 +130,3 @@ class CKA(PairMeasure):
     def chance(self, prepared: Sequence[Any]) -> float:
         """Unrelated codes have CKA 0 after debiasing."""
         return 0.0
-
-
-@dataclass(frozen=True)
-class LayerPair:
-    """Debiased CKA of one layer of each of two models."""
-
-    layer_a: str
-    layer_b: str
-    value: float
-
-
-def layer_pairs(a: Evidence, b: Evidence, moments: dict[tuple[str, str], Any]) -> list[LayerPair]:
-    """CKA of every layer of ``a`` with every layer of ``b``.
-
-    From moments over all rows where both layers are narrow, else on the sample of rows.
-    """
-    wide: dict[tuple[int, str], Prepared | None] = {}
-
-    def prepared(which: int, evidence: Evidence, name: str) -> Prepared | None:
-        if (which, name) not in wide:
-            try:
-                wide[which, name] = Prepared(evidence.sample[name])
-            except NotMeasurable:
-                wide[which, name] = None
-        return wide[which, name]
-
-    out = []
-    for la in a.names:
-        for lb in b.names:
-            if (la, lb) in moments and moments[la, lb].n:
-                cross = moments[la, lb].hsic()
-                value = ratio(cross, a.moments[la].hsic(), b.moments[lb].hsic())
-            else:
-                pa, pb = prepared(0, a, la), prepared(1, b, lb)
-                if pa is None or pb is None:
-                    continue
-                value = ratio(_hsic_and_deletions(pa, pb)[0], pa.own, pb.own)
-            out.append(LayerPair(la, lb, float(value)))
-    return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -102,13 +103,26 @@ class Neighbourhood:
         return [self._weights(g) for g in (*range(self.count), None)]
 
     def _weights(self, group: int | None) -> Tensor:
+        nearer, tied = self._split(group)
+        share = self._share(nearer, tied)
+        return (nearer.float() + tied.float() * share[:, None]).gather(1, self.order)
+
+    def _split(self, group: int | None) -> tuple[Tensor, Tensor]:
+        """(m, length) which listed rows lie nearer than the k-th distance, and which at it."""
         kept = self._kept(group)
         threshold = self._threshold(kept)
         nearer = kept & (self.similarity > threshold + _TIE)
-        tied = kept & ((self.similarity - threshold).abs() <= _TIE)
-        left = (self.k - nearer.sum(1, keepdim=True)).float()
-        share = left / tied.sum(1, keepdim=True).clamp_min(1)
-        return (nearer.float() + tied.float() * share).gather(1, self.order)
+        return nearer, kept & ((self.similarity - threshold).abs() <= _TIE)
+
+    def _share(self, nearer: Tensor, tied: Tensor) -> Tensor:
+        """(m,) weight of each tied row: what the nearer ones leave of k."""
+        return (self.k - nearer.sum(1)).float() / tied.sum(1).clamp_min(1)
+
+    @cached_property
+    def counts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(m,) number of nearer rows, number of tied rows, and the weight of a tied one."""
+        nearer, tied = self._split(None)
+        return nearer.sum(1).double(), tied.sum(1).double(), self._share(nearer, tied).double()
 
 
 def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
@@ -122,6 +136,17 @@ def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
         return float(shares.mean() if group is None else shares[a.groups != group].mean())
 
     return mean(None), [mean(g) for g in range(a.count)]
+
+
+def chance(a: Neighbourhood, b: Neighbourhood) -> float:
+    """Mean overlap that a and b would have if b's rows were permuted at random.
+
+    k / (m - 1) without ties; more where ties spread the weight over many rows, as in codes of few
+    values, which share neighbours without knowing of each other.
+    """
+    (na, ta, sa), (nb, tb, sb) = a.counts, b.counts
+    both = na * nb + na * tb * sb + ta * nb * sa + ta * tb * torch.minimum(sa, sb)
+    return float((both / (a.k * (a.m - 1))).mean())
 
 
 @measure
@@ -158,7 +183,7 @@ class Neighbours(PairMeasure):
     def compare(self, a: Any, b: Any) -> Estimate:
         """Log overlap of two models on the same rows."""
         whole, without = overlap(a, b)
-        floor = a.k / (a.m - 1)
+        floor = chance(a, b)
         logs = torch.tensor(without, dtype=torch.float64).clamp_min(floor).log()
         return from_deletions(math.log(max(whole, floor)), logs.numpy(), a.m)
 
@@ -171,5 +196,6 @@ class Neighbours(PairMeasure):
         return math.exp(value)
 
     def chance(self, prepared: Sequence[Any]) -> float:
-        """Unrelated codes share k / (m - 1) of their neighbours."""
-        return math.log(prepared[0].k / (prepared[0].m - 1))
+        """Log of the overlap of permuted rows, mean over pairs."""
+        pairs = list(combinations(prepared, 2)) or [(prepared[0], prepared[0])]
+        return sum(math.log(chance(a, b)) for a, b in pairs) / len(pairs)

@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any, Final, get_args
 
 from ringtest import verdict as verdicts
+from ringtest.integrity import SCHEMA_VERSION
 from ringtest.measurement import STATUSES, Direction, Measurement, Null
 from ringtest.policy import Gate, Policy
-from ringtest.report import SCHEMA_VERSION
 
 Schema = dict[str, Any]
 

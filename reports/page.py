@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import jinja2
 
 from ringtest import reasons
+from ringtest.files import folder_name
 from ringtest.measurement import Measurement
-from ringtest.report import folder_name
 from ringtest.reports import view
 from ringtest.reports.figures import conditions, forest, layers, students, svg
 

@@ -18,7 +18,7 @@ from ringtest.errors import ConfigError, close_to
 from ringtest.shift import common, images, tokens
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 Change = Callable[[Tensor, torch.Generator], Tensor]
 """(b, ...) inputs of the block (float32 or tokens) -> the same, changed."""

@@ -20,7 +20,7 @@ from ringtest.errors import ConfigError
 from ringtest.shift import common, images
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 
 class Corruption(Condition):

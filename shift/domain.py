@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -11,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
+from ringtest.data import row_codes
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import (
@@ -65,12 +67,7 @@ class DomainAUC(ModelMeasure):
         return [Reading(Estimate(auc, np.zeros(0), len(x)), "AUC", evidence.names[-1])]
 
 
-def _distinct(inputs: torch.Tensor, sampled: int) -> list[int]:
+def _distinct(inputs: torch.Tensor, sampled: int) -> NDArray[np.int64]:
     """Sampled rows, less those whose input repeats an earlier one."""
     rows = inputs if len(inputs) == sampled else inputs[blocks.sample_rows(len(inputs))]
-    first: dict[bytes, int] = {}
-    # As bytes: NumPy knows no bfloat16.
-    flat = rows.cpu().reshape(len(rows), -1).contiguous().view(torch.uint8)
-    for i, row in enumerate(flat.numpy()):
-        first.setdefault(row.tobytes(), i)
-    return list(first.values())
+    return np.sort(np.unique(row_codes(rows), return_index=True)[1])

@@ -13,7 +13,7 @@ from ringtest.data import AuditData
 from ringtest.errors import DataError, close_to
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 
 @condition

@@ -18,7 +18,7 @@ from ringtest.data import AuditData
 from ringtest.shift import common
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 RANK: Final = 1e-4
 """Directions whose standard deviation is below this share of the largest hold rounding only."""

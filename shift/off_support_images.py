@@ -13,7 +13,7 @@ from ringtest.shift import common, images
 from ringtest.shift.off_support import OffSupport
 
 if TYPE_CHECKING:
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 
 class ImagesOffSupport(OffSupport):

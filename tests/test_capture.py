@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from ringtest import AuditData, subjects, tasks
-from ringtest.capture import capturing, discover
+from ringtest.capture import capturing
+from ringtest.discovery import discover
 from ringtest.errors import SubjectError
+from ringtest.trial import prepare
 
 B = 23
 """Rows of the trial run in `subjects`."""
@@ -458,7 +460,7 @@ def build(name: str) -> tuple[nn.Module, Tensor, list[str] | None]:
 
 @pytest.fixture(autouse=True)
 def _as_in_an_audit():
-    """`subjects.evaluating` switches the fused attention off, which shows no layers."""
+    """`evaluating` switches the fused attention off, which shows no layers."""
     torch.backends.mha.set_fastpath_enabled(False)
     yield
     torch.backends.mha.set_fastpath_enabled(True)
@@ -578,13 +580,13 @@ def data(x: Tensor) -> AuditData:
 def test_unknown_names_come_with_close_ones() -> None:
     found = data(TABLE)
     task = tasks.make("classification", found)
-    models = [subjects.prepare("s", "student", Custom().eval(), task, found, ["body.O"])]
+    models = [prepare("s", "student", Custom().eval(), task, found, ["body.O"])]
     with pytest.raises(SubjectError, match=r"did you mean body\.") as caught:
         subjects.check_layers(["body.O"], models)
     assert caught.value.field == "layers"
     # A name that only one of the models has is no error.
-    other = subjects.prepare("t", "member", Plain().eval(), task, found, ["body.0"])
-    mine = subjects.prepare("s", "student", Custom().eval(), task, found, ["body.0"])
+    other = prepare("t", "member", Plain().eval(), task, found, ["body.0"])
+    mine = prepare("s", "student", Custom().eval(), task, found, ["body.0"])
     subjects.check_layers(["body.0"], [other, mine])
     assert other.layers.names == ("input of 6",)
 

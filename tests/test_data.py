@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ringtest import AuditData
+from ringtest.data import row_codes
 from ringtest.errors import DataError
 
 N = 240
@@ -259,3 +260,13 @@ def test_fingerprint_changes_with_every_part(part: str, how: str) -> None:
 def test_fingerprint_changes_with_names(part: str) -> None:
     (name, values), *_ = getattr(full(), part).items()
     assert full(**{part: {f"{name} too": values}}).fingerprint != full().fingerprint
+
+
+def test_copies_have_one_code_and_bytes_images_are_refused():
+    """Rows are told apart exactly; uint8 images would be taken for tokens."""
+    x = torch.randn(50, 7)
+    codes = row_codes(torch.cat([x, x[:3]]))
+    assert len(set(codes.tolist())) == 50
+    assert codes[50:].tolist() == codes[:3].tolist()
+    with pytest.raises(DataError, match="uint8 images"):
+        AuditData(torch.zeros(4, 3, 8, 8, dtype=torch.uint8))

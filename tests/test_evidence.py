@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ringtest import AuditData, blocks, evidence, moments, subjects, tasks
+from ringtest import AuditData, blocks, evidence, moments, tasks
 from ringtest.condition import Clean, Condition
 from ringtest.errors import ConfigError, SubjectError
 from ringtest.evidence import Wanted
+from ringtest.model import Model, evaluating
+from ringtest.trial import prepare
 
 ALL = Wanted(outcomes=True, sample=True, layers=True, moments=True)
 SIZES = [1, 40, 255, 256, 257, 600]
@@ -33,8 +35,7 @@ class Case:
         self.task = tasks.make("classification", self.data, metric)
         self.nets = nets or [mlp(0), mlp(1, 6)]
         self.models = [
-            subjects.prepare(f"m{i}", "member", net, self.task, self.data)
-            for i, net in enumerate(self.nets)
+            prepare(f"m{i}", "member", net, self.task, self.data) for i, net in enumerate(self.nets)
         ]
 
     def gather(
@@ -42,12 +43,12 @@ class Case:
         condition: Condition | None = None,
         wanted: Wanted = ALL,
         seed: int = 0,
-        models: list[subjects.Model] | None = None,
+        models: list[Model] | None = None,
         **more: Any,
     ) -> evidence.Gathered:
         models = self.models if models is None else models
         pairs = [tuple(models[:2])] if len(models) > 1 else []
-        with subjects.evaluating(models):
+        with evaluating(models):
             return evidence.gather(
                 condition or Clean(), models, pairs, self.data, self.task, wanted, seed, **more
             )
@@ -255,3 +256,25 @@ def test_the_sample_is_deterministic_and_spread() -> None:
     per_tenth = np.histogram(rows, bins=10, range=(0, 10_000))[0]
     assert per_tenth.min() > 150
     np.testing.assert_array_equal(blocks.sample_rows(7), np.arange(7))
+
+
+def test_a_layer_that_is_skipped_for_some_inputs_is_an_error() -> None:
+    """Rows that no hook filled would be whatever lay in memory."""
+
+    class Sometimes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.extra, self.head = (nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.first(x)
+            h = self.extra(h).relu() if float(x.mean()) < 5 else h
+            return self.head(h)
+
+    inputs = torch.cat([torch.randn(256, 4), torch.randn(256, 4) + 10])
+    data = AuditData(inputs, torch.arange(512) % 4)
+    task = tasks.make("classification", data)
+    model = prepare("s", "student", Sometimes(), task, data)
+    wanted = evidence.Wanted(outcomes=True, layers=True)
+    with pytest.raises(SubjectError, match="layer extra shows nothing"):
+        evidence.gather(Clean(), [model], [], data, task, wanted, 0)

@@ -14,19 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringtest import margins
-from ringtest import report as reports
 from ringtest.errors import Exit, ReportError
+from ringtest.files import claim, folder_name, make_folder, write_atomically
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy
-from ringtest.report import (
-    Report,
-    ReportSet,
-    claim,
-    folder_name,
-    gate,
-    load_report,
-    write_atomically,
-)
+from ringtest.report import Report, ReportSet, gate, load_report
 
 GROUPS = ("global geometry", "local geometry", "function", "twins")
 
@@ -74,7 +66,12 @@ def model(name: str) -> dict:
     }
 
 
-def build(harm: float = 0.0, student: str = "small", policy: Policy | None = None) -> Report:
+def build(
+    harm: float = 0.0,
+    student: str = "small",
+    policy: Policy | None = None,
+    config: dict[str, object] | None = None,
+) -> Report:
     return Report.build(
         rows(harm),
         policy or Policy(),
@@ -95,7 +92,7 @@ def build(harm: float = 0.0, student: str = "small", policy: Policy | None = Non
             "warnings": [],
         },
         not_measured=[],
-        config={"seed": 0, "identity": {"task": "classification", "data": "ab"}},
+        config={"identity": {"task": "classification", "data": "ab"}, **(config or {})},
         environment={"python": "3.11", "seed": 0, "threads": 1, "device": "cpu"},
         timing={"total": 1.0, "seconds": {}},
     )
@@ -400,7 +397,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_made_is_said_in_words(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match="output folder"):
-        reports.make_folder(tmp_path / "file" / "inside")
+        make_folder(tmp_path / "file" / "inside")
     with pytest.raises(ReportError):
         write_atomically(tmp_path / "none" / "a.txt", "x")
 
@@ -449,3 +446,16 @@ def test_claim_refuses_a_file_and_names_that_meet(tmp_path):
         claim(tmp_path / "file", IDENTITY, None)
     with pytest.raises(ReportError, match="two names"):
         claim(tmp_path, IDENTITY, ["a b", "a/b"])
+
+
+def test_a_set_that_lost_a_report_is_refused(tmp_path):
+    """Deleting the folder of the student that fails must not leave a set that passes."""
+    import shutil
+
+    config = {"students": ["a", "b"]}
+    made = {n: build(h, n, config=config) for n, h in (("a", 0.0), ("b", 0.5))}
+    ReportSet(made).save(tmp_path)
+    assert gate(tmp_path) is Exit.FAIL
+    shutil.rmtree(tmp_path / "b")
+    with pytest.raises(ReportError, match="lacks the report of b"):
+        gate(tmp_path)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from ringtest import AuditData, Subject, loading, subjects, tasks
 from ringtest.errors import ConfigError, RingtestError, SubjectError
+from ringtest.model import Ensemble, Model, evaluating, hooked
+from ringtest.trial import prepare
 
 N = 120
 
@@ -38,8 +40,8 @@ def mlp(seed: int = 0, width: int = 8, last: nn.Module | None = None) -> nn.Sequ
         return nn.Sequential(*layers, *([] if last is None else [last])).eval()
 
 
-def ready(given: Any, task: tasks.AnyTask, data: AuditData) -> subjects.Model:
-    return subjects.prepare("student", "student", given, task, data)
+def ready(given: Any, task: tasks.AnyTask, data: AuditData) -> Model:
+    return prepare("student", "student", given, task, data)
 
 
 # -- forms --------------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ def test_an_ensemble_is_its_mean_probability_with_the_gradient_through_it(
     nets = [mlp(0), mlp(1), mlp(2)]
     members = subjects.teacher(container(nets), task, data)
     assert [m.name for m in members] == ["teacher[0]", "teacher[1]", "teacher[2]"]
-    ensemble = subjects.Ensemble(members)
+    ensemble = Ensemble(members)
     x = data.inputs[:5].clone().requires_grad_(True)
     mean = torch.stack([n(x).softmax(1) for n in nets]).mean(0)
     torch.testing.assert_close(ensemble.outputs(x).exp(), mean)
@@ -343,7 +345,7 @@ def test_a_model_is_left_as_it_was_found(data: AuditData, task: tasks.AnyTask, f
             ready(net, task, data)
     else:
         model = ready(net, task, data)
-        with subjects.evaluating([model]), subjects.hooked(model, model.layers.names):
+        with evaluating([model]), hooked(model, model.layers.names):
             assert not any(m.training for m in net.modules())
             model.outputs(data.inputs)
     gc.collect()
@@ -454,7 +456,7 @@ def test_a_factory_with_weights(data: AuditData, task: tasks.AnyTask, folders: P
         source[0].weight.zero_()
     save_file(source.state_dict(), folders / "one" / "student.safetensors")
     given = Subject(factory="models:build", weights="student.safetensors", where=folders / "one")
-    model = ready(subjects._resolved("student", given), task, data)
+    model = ready(subjects.resolved("student", given), task, data)
     assert model.weights_hash == ready(source, task, data).weights_hash
 
 

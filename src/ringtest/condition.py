@@ -13,7 +13,7 @@ from ringtest.registry import Registry
 
 if TYPE_CHECKING:
     from ringtest.data import AuditData
-    from ringtest.subjects import Model
+    from ringtest.model import Model
 
 Scope = Literal["shared", "own", "pair"]
 """``shared``: one changed input for all models. ``own``: white box, each model its own with the

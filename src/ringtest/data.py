@@ -82,9 +82,7 @@ class AuditData:
     @cached_property
     def duplicates(self) -> int:
         """Number of rows that repeat an earlier row exactly."""
-        return self.n - int(
-            np.unique(_row_digests(_numpy(self.inputs).reshape(self.n, -1))).shape[0]
-        )
+        return self.n - int(row_codes(self.inputs).max()) - 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,6 +106,8 @@ class AuditData:
             parts.append(("cluster", self.cluster))
         assert self.unlabelled is not None
         parts += [(f"unlabelled.{k}", _numpy(v)) for k, v in self.unlabelled.items()]
+        if self.train is not None:
+            parts.append(("train", _numpy(self.train)))
         return parts
 
     def _unlabelled(self) -> dict[str, Tensor]:
@@ -168,6 +168,10 @@ def _inputs(name: str, value: Any) -> Tensor:
     if value.is_complex() or value.dtype == torch.bool:
         raise DataError(name, f"is {value.dtype}", "give float values or integer tokens")
     tensor: Tensor = value.detach()
+    if tensor.dtype == torch.uint8 and tensor.ndim > 2:
+        raise DataError(
+            name, "is uint8 images", "give floats, and the model the same, e.g. inputs / 255"
+        )
     if tensor.is_floating_point():
         bad = ~torch.isfinite(tensor.reshape(tensor.shape[0], -1)).all(dim=1)
         if bool(bad.any()):
@@ -205,13 +209,14 @@ def _numpy(value: Tensor) -> NDArray[Any]:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
-def _row_digests(rows: NDArray[Any]) -> NDArray[np.uint64]:
-    """(n,) digests that are equal for equal rows: exact integer sums under random odd weights.
+def row_codes(inputs: Tensor) -> NDArray[np.int64]:
+    """(n,) codes from 0 that are equal for equal rows.
 
-    Sorting wide rows themselves would compare them byte by byte, many times over.
+    Rows are told apart by exact integer sums under random odd weights: sorting wide rows themselves
+    would compare them byte by byte, many times over.
     """
-    words: NDArray[Any] = np.ascontiguousarray(rows)
-    words = words.view(np.uint8 if rows.itemsize < 4 else np.uint32)
+    words: NDArray[Any] = np.ascontiguousarray(_numpy(inputs).reshape(inputs.shape[0], -1))
+    words = words.view(np.uint8 if words.itemsize < 4 else np.uint32)
     rng = np.random.default_rng(0)
     weights = rng.integers(0, 2**63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
     weights += np.uint64(1)
@@ -220,7 +225,7 @@ def _row_digests(rows: NDArray[Any]) -> NDArray[np.uint64]:
         (words[low : low + step] * weights).sum(axis=1, dtype=np.uint64)
         for low in range(0, words.shape[0], step)
     ]
-    return np.concatenate(parts)
+    return _codes(np.concatenate(parts))
 
 
 def _column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) -> NDArray[Any]:

@@ -17,8 +17,8 @@ from ringtest.capture import relative_depth
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.errors import RingtestError, SubjectError
+from ringtest.model import Model, hooked
 from ringtest.moments import Moments
-from ringtest.subjects import Model, hooked
 from ringtest.tasks import AnyTask
 
 GRAM_WIDTH = 512
@@ -230,6 +230,13 @@ def _see(
             capture.values, capture.rows = {}, int(x.shape[0])
         outputs = model.outputs(x)
         layers = {} if capture is None else dict(capture.values)
+        silent = set(collector.kept) - layers.keys()
+        if silent:
+            raise SubjectError(
+                model.name,
+                f"layer {min(silent)} shows nothing in rows {part.start} to {part.stop - 1}",
+                "leave out layers that are not called for every input",
+            )
         finite = bool(torch.isfinite(outputs).all()) and all(
             bool(torch.isfinite(v).all()) for v in layers.values()
         )

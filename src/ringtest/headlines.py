@@ -4,39 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-from scipy import special
-
 from ringtest import compare, inference, margins
-from ringtest import estimate as estimates
-from ringtest.compare import Failure, Layers, Likeness, Paired
+from ringtest.compare import Failure, Likeness, Paired
 from ringtest.condition import Condition
 from ringtest.estimate import Estimate
 from ringtest.measure import Measure, ModelMeasure, PairMeasure
 from ringtest.measurement import Measurement, Null
+from ringtest.nulls import Standing, band, minus_constant, off_support_rows
 
-OFF_SUPPORT = "shift.off_support"
 CERTIFIED = "shift.certified"
 
 
 @dataclass
-class Judge:
+class Judge(Standing):
     """Collects, for one student, what the headlines rest on, and builds them at the end.
 
     The rules are those of ``docs/design.md``, "Inference"; the numbers are those of ``margins``.
     """
 
-    members: int
-    same_architecture: bool
-    """The student has the module types and parameter shapes of every member."""
-    references: bool
-    embedding: bool
-    """The benchmark of an embedding model is its fidelity on clean data."""
-    layers: Layers
-    seed: int
     rows: list[Measurement] = field(default_factory=list)
     _clean: dict[str, Likeness | Failure] = field(default_factory=dict)
     _off: dict[str, list[tuple[Condition, Likeness | Failure]]] = field(
@@ -48,11 +35,6 @@ class Judge:
     _entries: dict[str, Measure] = field(default_factory=dict)
     _auc: dict[str, float] = field(default_factory=dict)
     _certifies: dict[str, bool] = field(default_factory=dict)
-
-    @property
-    def single(self) -> bool:
-        """A single teacher without references: levels can be passed, nothing can fail by them."""
-        return self.members == 1 and not self.references
 
     # -- what is seen, condition by condition ---------------------------------------------------
 
@@ -117,12 +99,8 @@ class Judge:
         for name, seen in self._off.items():
             entry = self._entries[name]
             assert isinstance(entry, PairMeasure)
-            out += self._off_support(entry, seen, compared)
+            out += off_support_rows(self, entry, seen, compared)
         return out
-
-    def _layers_of(self, entry: Measure) -> dict[str, str | None]:
-        """The layers that a row speaks of; outputs have none."""
-        return {} if entry.group == "function" else self.layers.fields
 
     def _fidelity(self, entry: PairMeasure, found: Likeness | Failure) -> Measurement:
         """The benchmark of an embedding model: fidelity to the members, held against their own."""
@@ -130,7 +108,7 @@ class Judge:
         if isinstance(found, Failure):
             return compare.failed_row(entry, "clean", found, margin=margins.BENCHMARK, **fields)
         band = found.members or found.references
-        delta = found.student - band if band else _minus_constant(found.student, 1.0)
+        delta = found.student - band if band else minus_constant(found.student, 1.0)
         return compare.row(
             entry,
             "clean",
@@ -191,7 +169,7 @@ class Judge:
                 return side
         assert isinstance(here, Likeness)
         assert isinstance(there, Likeness)
-        band_here, band_there = _band(here), _band(there)
+        band_here, band_there = band(here), band(there)
         if band_here is None or band_there is None:
             return Failure("context", _DRIFT_UNKNOWN)
         gap_here, gap_there = here.student - band_here, there.student - band_there
@@ -212,7 +190,7 @@ class Judge:
             "null": "drift",
             "margin": margins.UNLABELLED[entry.group],
             "statistic": f"drift of {entry.statistic}",
-            **self._layers_of(entry),
+            **self.layers_of(entry),
         }
         drift = self._drift(entry, found, paired=False)
         judged = {"headline": True, "required": True}
@@ -272,7 +250,7 @@ class Judge:
             "group": entry.group,
             "margin": margins.CERTIFIED[entry.group],
             "statistic": f"drift of {entry.statistic}" if isinstance(entry, PairMeasure) else "",
-            **self._layers_of(entry),
+            **self.layers_of(entry),
         }
         failures = [f for _, f, _, _ in seen if isinstance(f, Failure)]
         if failures:
@@ -308,111 +286,11 @@ class Judge:
             null=null,
         )
 
-    def _off_support(
-        self,
-        entry: PairMeasure,
-        seen: Sequence[tuple[Condition, Likeness | Failure]],
-        compared: set[str | None],
-    ) -> list[Measurement]:
-        """The member test, averaged over the off-support conditions on which members agree."""
-        group = entry.group
-        assert group is not None
-        fields = {"group": group, "statistic": entry.statistic, **self._layers_of(entry)}
-        judged = {"headline": True, "required": True}
-        failures = [f for _, f in seen if isinstance(f, Failure)]
-        if failures:
-            why = failures[0]
-            return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
-        usable = [(c, f) for c, f in seen if isinstance(f, Likeness) and _beyond_chance(f)]
-        if not usable:
-            why = Failure("not_measurable", "off support the members agree no more than by chance")
-            return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
-        kept = [f for _, f in usable]
-        names = [c.key for c, _ in usable]
-        if self.single:
-            return [self._level_row(entry, kept, names, {**fields, **judged})]
-        out = []
-        if self.members > 1:
-            bands = [f.members for f in kept if f.members is not None]
-            null: Null = "band"
-            if not self.same_architecture and not self.references:
-                null = "band void"
-            made = self._null_row(entry, kept, bands, names, {**fields, **judged})
-            made = replace(made, null=null, margin=_band_margin(group, kept, self.members))
-            if null == "band void" and group in compared:
-                # Differences need no band; beside them a void band would only accuse the honest.
-                made = replace(made, headline=False, required=False)
-            out.append(made)
-        if self.references:
-            nulls = [f.references for f in kept if f.references is not None]
-            made = self._null_row(entry, kept, nulls, names, {**fields, **judged})
-            out.append(replace(made, null="references", margin=margins.REFERENCES[group]))
-        return out
-
-    def _null_row(
-        self,
-        entry: PairMeasure,
-        kept: list[Likeness],
-        nulls: list[Estimate],
-        names: list[str],
-        fields: dict[str, object],
-    ) -> Measurement:
-        student = estimates.mean([f.student for f in kept])
-        null = estimates.mean(nulls)
-        params = {
-            "conditions": names,
-            "teacher_raw": entry.raw(null.value),
-            "student_raw": entry.raw(student.value),
-        }
-        return compare.row(
-            entry,
-            OFF_SUPPORT,
-            student - null,
-            null.value,
-            student.value,
-            seed=self.seed,
-            params=params,
-            **fields,
-        )
-
-    def _level_row(
-        self, entry: PairMeasure, kept: list[Likeness], names: list[str], fields: dict[str, object]
-    ) -> Measurement:
-        """A single teacher: as near to it as a near-copy is, on the similarity's own scale."""
-        assert entry.group is not None
-        raws = [
-            replace(f.student * entry.slope(f.student.value), value=entry.raw(f.student.value))
-            for f in kept
-        ]
-        student = estimates.mean(raws)
-        return compare.row(
-            entry,
-            OFF_SUPPORT,
-            _minus_constant(student, 1.0),
-            1.0,
-            student.value,
-            seed=self.seed,
-            unit="similarity",
-            null="level",
-            margin=1.0 - margins.LEVELS[entry.group],
-            params={"conditions": names},
-            **fields,
-        )
-
 
 _DRIFT_UNKNOWN = (
     "With a single teacher its members' own drift is unknown: differences are context "
     "unless references are given."
 )
-
-
-def _band(found: Likeness) -> Estimate | None:
-    """The members among each other; for a single teacher the references, if there are any."""
-    return found.members or found.references
-
-
-def _minus_constant(e: Estimate, constant: float) -> Estimate:
-    return replace(e, value=e.value - constant)
 
 
 def _speaks(entry: Measure, p: Paired) -> bool:
@@ -440,30 +318,3 @@ def _unless_unstructured(entry: ModelMeasure, made: Measurement) -> Measurement:
         f"{made.teacher:.2f}, unrelated codes {entry.null_value:g}), so {entry.group} is context."
     )
     return replace(made, headline=False, required=False, reason=reason)
-
-
-def _beyond_chance(found: Likeness) -> bool:
-    """Whether the members agree with each other beyond chance (one-sided test at alpha)."""
-    if found.members is None:
-        return True
-    gap = found.members.value - found.chance
-    se = inference.standard_error(found.members)
-    p, _ = inference.p_values(gap, 0.0, se, found.members.dof, 1)
-    return p <= margins.ALPHA
-
-
-def _band_margin(group: str, kept: Sequence[Likeness], members: int) -> float:
-    """max(floor, t sqrt(V)): the member band, shrunk towards its prior.
-
-    V = [nu0 s0^2 + (M-1)(kappa SD)^2] / (nu0 + M - 1), kappa = (M-1)/(M-2) sqrt(1 + 1/M), SD over
-    members of a_k averaged over the conditions. Two members, and agreement: the floor alone.
-    """
-    floor = margins.OFF_SUPPORT[group]
-    if members < 3 or group not in margins.BAND_PRIOR_SD:
-        return floor
-    a = np.mean([f.left_out for f in kept], axis=0)
-    kappa = (members - 1) / (members - 2) * math.sqrt(1 + 1 / members)
-    nu0, s0 = margins.BAND_PRIOR_DF, margins.BAND_PRIOR_SD[group]
-    nu = nu0 + members - 1
-    v = (nu0 * s0**2 + (members - 1) * (kappa * float(np.std(a, ddof=1))) ** 2) / nu
-    return max(floor, float(special.stdtrit(nu, 1 - margins.ALPHA)) * math.sqrt(v))

@@ -14,11 +14,12 @@ from rich.text import Text
 from torch import nn
 
 from ringtest import inference, margins
-from ringtest.capture import _SILENT, Layers
+from ringtest.capture import Layers
 from ringtest.condition import conditions
+from ringtest.discovery import SILENT
 from ringtest.measure import measures
+from ringtest.model import Model
 from ringtest.road import Case
-from ringtest.subjects import Model
 
 ROW_SD: Final = {
     "outputs.score": 0.3,
@@ -152,7 +153,7 @@ def passed_over(module: nn.Module, layers: Layers) -> dict[str, list[str]]:
             reason = f"inside {outer}, which is read as a whole"
         elif any(other.startswith(f"{name}.") for other in layers.known):
             reason = "a container whose contents are read"
-        elif isinstance(module.get_submodule(name), _SILENT):
+        elif isinstance(module.get_submodule(name), SILENT):
             reason = "changes nothing"
         else:
             reason = "itself the last hidden layer"

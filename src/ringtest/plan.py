@@ -13,7 +13,7 @@ from ringtest.data import AuditData
 from ringtest.errors import ConfigError, close_to
 from ringtest.evidence import Wanted
 from ringtest.measure import Measure, measures
-from ringtest.subjects import Model
+from ringtest.model import Model
 from ringtest.tasks import AnyTask
 
 Cell = tuple[str, str]

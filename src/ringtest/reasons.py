@@ -175,6 +175,7 @@ def number(value: float | None) -> str:
     """A number for people: two or three significant digits, no trailing clutter."""
     if value is None or not math.isfinite(value):
         return "-"
+    value = 0.0 if abs(value) < 5e-5 else value
     if value == 0 or abs(value) >= 0.01:
         return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
     return f"{value:.1g}" if abs(value) >= 1e-4 else "0.00"

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ringtest import verdict as verdicts
 from ringtest.errors import Exit, ReportError
-from ringtest.measurement import STATUSES, Measurement
+from ringtest.files import FILE, PAGE, folder_name, make_folder, write_atomically
+from ringtest.integrity import SCHEMA_VERSION, SECTIONS, check_decision, digest, parse
+from ringtest.measurement import Measurement
 from ringtest.policy import Policy
 from ringtest.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SCHEMA_VERSION: Final = 1
-FILE: Final = "report.json"
-_SECTIONS: Final = (
-    "schema_version",
-    "student",
-    "task",
-    "verdict",
-    "policy",
-    "subjects",
-    "data",
-    "measurements",
-    "not_measured",
-    "config",
-    "environment",
-    "integrity",
-    "timing",
-)
 
 
 class Report:
@@ -49,12 +30,12 @@ class Report:
     def __init__(self, data: dict[str, Any]) -> None:
         """Take a report's JSON object; raises ReportError if it cannot be trusted."""
         self.data = data
-        self.policy, self.rows = _parse(data)
+        self.policy, self.rows = parse(data)
         try:
             self.verdict: Verdict = verdicts.decide(
                 self.rows, self.policy, data["verdict"].get("scope", "full")
             )
-            _check_decision(data, self.rows, self.verdict)
+            check_decision(data, self.rows, self.verdict)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # A value of another type than ours: decide() is total on rows of the schema only.
             raise ReportError("report", f"is not of the schema ({error})", "audit again") from error
@@ -74,8 +55,8 @@ class Report:
         }
         # A round trip through JSON, so that what is in memory is what will be read back.
         data = json.loads(json.dumps(data, allow_nan=False))
-        data["integrity"] = {"sha256": _digest(data)}
-        return cls({k: data[k] for k in _SECTIONS})
+        data["integrity"] = {"sha256": digest(data)}
+        return cls({k: data[k] for k in SECTIONS})
 
     @property
     def student(self) -> str:
@@ -97,7 +78,7 @@ class Report:
 
         target = make_folder(folder)
         write_atomically(target / FILE, json.dumps(self.data, indent=1, allow_nan=False) + "\n")
-        write_atomically(target / "report.html", reports.html(self))
+        write_atomically(target / PAGE, reports.html(self))
         return target
 
     def _repr_html_(self) -> str:
@@ -146,7 +127,7 @@ class ReportSet(Mapping[str, Report]):
         target = make_folder(folder)
         for name, report in self.items():
             report.save(target / folder_name(name))
-        write_atomically(target / "report.html", reports.html_set(self))
+        write_atomically(target / PAGE, reports.html_set(self))
         return target
 
     def _repr_html_(self) -> str:
@@ -184,11 +165,20 @@ def load_report(path: str | os.PathLike[str]) -> Report | ReportSet:
                         str(path), f"holds two reports of {r.student!r}", "remove one"
                     )
                 found[r.student] = r
+            _check_complete(str(path), found)
             return ReportSet(found)
         raise ReportError(str(path), f"holds no {FILE}", "give the folder that an audit wrote")
     if not target.is_file():
         raise ReportError(str(path), "is not there", "give the folder that an audit wrote")
     return _load(target)
+
+
+def _check_complete(path: str, found: dict[str, Report]) -> None:
+    """Every report of a set names all students: raise if one of them is missing."""
+    named = {str(name) for r in found.values() for name in r.data["config"].get("students") or ()}
+    missing = sorted(named - found.keys())
+    if missing:
+        raise ReportError(path, f"lacks the report of {', '.join(missing)}", "audit again")
 
 
 def gate(report: Report | ReportSet | str | os.PathLike[str], policy: Policy | None = None) -> Exit:
@@ -214,96 +204,6 @@ def redecide(report: Report, policy: Policy | None = None) -> Verdict:
     return verdicts.decide(report.rows, policy or report.policy, report.verdict.scope)
 
 
-def folder_name(student: str) -> str:
-    """A student's name as a folder name."""
-    safe = "".join(c if c.isalnum() or c in "-_." else "-" for c in student).strip(".")
-    return safe or "student"
-
-
-def make_folder(folder: str | os.PathLike[str]) -> Path:
-    """Create a folder for output; raises ReportError in words if that is not possible."""
-    target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(
-            f"output folder {target}", str(error.strerror), "name a folder that can be written"
-        ) from error
-    return target
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees all of it or the old one."""
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            try:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise ReportError(
-            str(path), str(error.strerror), "free space or name another folder"
-        ) from error
-
-
-def claim(
-    folder: str | os.PathLike[str],
-    identity: dict[str, Any],
-    students: list[str] | None,
-    fresh: bool = False,
-) -> None:
-    """Refuse a folder that holds another audit's report, before anything is computed.
-
-    Args:
-        folder: where a report is to be written.
-        identity: what makes an audit the same: task, data and teacher.
-        students: names if a set is to be written, None for a single report.
-        fresh: replace whatever is there.
-
-    Raises ReportError.
-    """
-    target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise ReportError(f"output folder {target}", "is a file", "name a folder")
-    make_folder(target)
-    if not os.access(target, os.W_OK):
-        raise ReportError(f"output folder {target}", "cannot be written", "name another folder")
-    files = (
-        [target / FILE] if students is None else [target / folder_name(s) / FILE for s in students]
-    )
-    if students is not None and len(set(files)) < len(files):
-        raise ReportError("student", "two names give one folder name", "rename one of them")
-    there = [target / FILE, *target.glob(f"*/{FILE}")]
-    for file in there:
-        if fresh or not file.is_file():
-            continue
-        fix = "name another folder, or replace it with fresh=True (--fresh)"
-        try:
-            known = json.loads(file.read_text("utf-8"))["config"]["identity"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ReportError(
-                f"output folder {target}", "holds a report of unknown origin", fix
-            ) from error
-        if known != identity or file not in files:
-            raise ReportError(f"output folder {target}", "belongs to another audit", fix)
-
-
-def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove the reports that an earlier audit left in a folder: none outlives its audit."""
-    target = Path(folder)
-    for file in [target / FILE, *target.glob(f"*/{FILE}")]:
-        file.unlink(missing_ok=True)
-        file.with_name("report.html").unlink(missing_ok=True)
-    (target / "report.html").unlink(missing_ok=True)
-
-
 def _load(path: Path) -> Report:
     def refuse(constant: str) -> float:
         raise ReportError(
@@ -318,73 +218,3 @@ def _load(path: Path) -> Report:
         return Report(data)
     except ReportError as error:
         raise ReportError(f"{path}: {error.field}", error.problem, error.fix) from error
-
-
-def _parse(data: Any) -> tuple[Policy, list[Measurement]]:
-    """Check the form of a report and give its policy and rows."""
-    if not isinstance(data, dict) or not data:
-        raise ReportError("report", "is empty or no JSON object", "audit again")
-    version = data.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ReportError("schema_version", f"is {version!r}, not a whole number", "audit again")
-    if version > SCHEMA_VERSION:
-        raise ReportError(
-            "schema_version", f"is {version}, newer than {SCHEMA_VERSION}", "update ringtest"
-        )
-    missing = [s for s in _SECTIONS if s not in data]
-    if missing:
-        raise ReportError("report", f"lacks {', '.join(missing)}", "audit again")
-    if not isinstance(data["verdict"], dict):
-        raise ReportError("verdict", "is no JSON object", "audit again")
-    try:
-        policy = Policy.from_dict(data["policy"])
-        rows = [_row(i, r) for i, r in enumerate(data["measurements"])]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ReportError(
-            "measurements", f"are not of the schema ({error})", "audit again"
-        ) from error
-    if not rows:
-        raise ReportError("measurements", "are empty", "audit again")
-    return policy, rows
-
-
-def _row(index: int, values: Any) -> Measurement:
-    row = Measurement.from_dict(values)
-    if row.status not in STATUSES:
-        raise ValueError(f"row {index}: status {row.status!r}")
-    for name in ("teacher", "student", "delta", "harm", "se", "df", "margin", "p_fail", "p_pass"):
-        value = getattr(row, name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"row {index}: {name} is {value!r}")
-        if row.headline and row.status in ("pass", "fail", "inconclusive") and math.isnan(value):
-            raise ValueError(f"row {index}: {name} is null in a judged row")
-    return row
-
-
-def _check_decision(data: dict[str, Any], rows: list[Measurement], again: Verdict) -> None:
-    """Raise if the stored decision is not what the stored rows say under the stored policy."""
-    fix = "it was altered or made by another version; audit again"
-    for i, (row, decided) in enumerate(zip(rows, again.rows, strict=True)):
-        if row.status != decided.status:
-            raise ReportError(
-                f"measurements[{i}].status", f"is {row.status}, the row says {decided.status}", fix
-            )
-        for name in ("p_fail", "p_pass", "margin") if row.headline else ():
-            old, new = getattr(row, name), getattr(decided, name)
-            same = math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-12)
-            if not same and not (math.isnan(old) and math.isnan(new)):
-                raise ReportError(f"measurements[{i}].{name}", f"is {old}, the row says {new}", fix)
-    stored, decided_now = data["verdict"], json.loads(json.dumps(again.as_dict()))
-    for key in decided_now.keys() | stored.keys():
-        # Wording may improve between versions; what was decided may not change.
-        if key not in ("reasons", "settle") and stored.get(key) != decided_now.get(key):
-            raise ReportError(f"verdict.{key}", "differs from deciding the rows again", fix)
-    if data["integrity"] != {"sha256": _digest(data)}:
-        raise ReportError("integrity", "the content differs from its digest", fix)
-
-
-def _digest(data: dict[str, Any]) -> str:
-    """Digest of everything but the timing, which differs between identical runs."""
-    content = {k: v for k, v in data.items() if k not in ("timing", "integrity")}
-    text = json.dumps(content, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

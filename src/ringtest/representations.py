@@ -49,7 +49,7 @@ def whitener(rows: Tensor) -> Whitener:
     m = int(x.shape[0])
     constant = int((x == x[0]).all(dim=0).sum())
     centre = x.mean(0)
-    _, s, vt = torch.linalg.svd(x - centre, full_matrices=False)
+    s, vt = _principal(x - centre)
     variance = s.square() / m
     total = float(variance.sum())
     if m < 4 or constant == x.shape[1] or not total > 0:
@@ -59,6 +59,19 @@ def whitener(rows: Tensor) -> Whitener:
     positive = int((variance > variance[0] * 1e-12).sum())
     rank = max(1, min(rank, positive, m // 4))
     return Whitener(centre, vt[:rank].T / variance[:rank].sqrt(), constant, m)
+
+
+def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values, falling, and right singular vectors (as rows) of centred rows (m, d)."""
+    m, d = x.shape
+    if d <= m:
+        _, s, vt = torch.linalg.svd(x, full_matrices=False)
+        return s, vt
+    # Wider than long: the m x m Gram matrix has them too, and a quarter of them is all we need.
+    values, vectors = torch.linalg.eigh(x @ x.T)
+    s = values.flip(0).clamp_min(0).sqrt()
+    vt = vectors.flip(1)[:, : max(1, m // 4)].T @ x
+    return s, vt / vt.norm(dim=1, keepdim=True).clamp_min(1e-300)
 
 
 def standardised(rows: Tensor) -> Tensor:

@@ -10,25 +10,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ringtest import compare, environment, evidence, plan, subjects, tasks
+from ringtest import compare, environment, evidence, plan, sections, subjects, tasks
 from ringtest.compare import Failure, Layers, Likeness
-from ringtest.data import AuditData
+from ringtest.data import AuditData, row_codes
 from ringtest.errors import ConfigError, DataError
+from ringtest.files import claim, sweep
 from ringtest.headlines import Judge
 from ringtest.measure import ModelMeasure, PairMeasure, Setting
 from ringtest.measurement import Measurement
+from ringtest.model import Model, evaluating
 from ringtest.plan import Cell, Plan, Stage
 from ringtest.policy import Gate, Policy
-from ringtest.probes.cka import layer_pairs
+from ringtest.probes import layer_pairs
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
-from ringtest.report import Report, ReportSet, claim, sweep
-from ringtest.subjects import Model
+from ringtest.progress import Progress, bar
+from ringtest.report import Report, ReportSet
 from ringtest.tasks import AnyTask, Metric
-from ringtest.verdict import Scope
-
-Progress = Callable[[str, float], None]
-"""Called with what is being looked at and the share that is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class Case:
     references: list[Model]
     plan: Plan
     seed: int
+    several: bool
+    """Whether students were given by name, for a ReportSet."""
 
     @property
     def models(self) -> list[Model]:
@@ -67,11 +68,13 @@ def prepare(
         raise ConfigError("seed", f"is {seed!r}", "give a whole number from 0")
     kind = tasks.make(task, data, metric)
     members = subjects.teacher(teacher, kind, data, layers)
+    student = subjects.resolved("student", student)
     found = subjects.students(student, kind, data, layers)
     honest = subjects.references(references, kind, data, layers)
     everyone = [*members, *honest, *found.values()]
     subjects.check_layers(layers, everyone)
-    return Case(data, kind, members, found, honest, plan.make(data, kind, everyone, cells), seed)
+    made = plan.make(data, kind, everyone, cells)
+    return Case(data, kind, members, found, honest, made, seed, isinstance(student, dict))
 
 
 def audit(
@@ -122,24 +125,39 @@ def audit(
         "teacher": [m.weights_hash for m in case.members],
     }
     if out is not None:
-        claim(out, identity, list(case.students) if isinstance(student, dict) else None, fresh)
-    with _bar(progress) as tell:
+        claim(out, identity, list(case.students) if case.several else None, fresh)
+    with bar(progress) as tell:
         rows, timing = run(case, tell)
     timing["total"] = time.perf_counter() - started
-    policy = Policy(gates=tuple(gates))
     settings = {
         "task": task,
         "layers": layers if isinstance(layers, str) else list(layers),
         "seed": seed,
         "cells": [list(c) for c in cells],
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
+        "identity": identity,
+        # Whoever reads one report of a set can tell whether another is missing.
+        "students": list(case.students) if case.several else None,
         **(config or {}),
     }
+    device = str(next((m.device for m in case.models if m.device is not None), "cpu"))
     reports = {
-        name: _report(case, name, model, rows[name], policy, settings, identity, timing)
+        name: Report.build(
+            rows[name],
+            Policy(gates=tuple(gates)),
+            sections.scope([*case.members, model]),
+            student=name,
+            task=case.task.name,
+            subjects=sections.subjects(case.members, model, case.references),
+            data=sections.data(data),
+            not_measured=sections.not_measured(case.plan.not_measured, rows[name]),
+            config=settings,
+            environment=environment.describe(seed, device),
+            timing=timing,
+        )
         for name, model in case.students.items()
     }
-    result = ReportSet(reports) if isinstance(student, dict) else next(iter(reports.values()))
+    result = ReportSet(reports) if case.several else next(iter(reports.values()))
     if out is not None:
         if fresh:
             sweep(out)
@@ -154,7 +172,7 @@ def run(case: Case, tell: Progress) -> tuple[dict[str, list[Measurement]], dict[
     clean: dict[str, evidence.Evidence] = {}
     total = sum(stage.rows for stage in case.plan.stages) * len(case.models)
     done, timing = 0, {}
-    with subjects.evaluating(case.models):
+    with evaluating(case.models):
         for stage in case.plan.stages:
             start = time.perf_counter()
 
@@ -215,13 +233,13 @@ def _stage(
         case.task,
         condition,
         gathered.rows,
-        case.data.cluster if condition.keeps_rows else None,
+        case.data.cluster if condition.keeps_rows else _copies(condition.inputs(case.data)),
         case.seed,
     )
     members = [m.name for m in case.members]
-    at.shared[MEAN_OUTPUTS] = _mean_points(
-        case.task, [gathered.evidence[m].outputs for m in members]
-    )
+    outputs = [gathered.evidence[m].outputs for m in members]
+    if all(o.shape[0] for o in outputs):
+        at.shared[MEAN_OUTPUTS] = case.task.combined(outputs)
     readings, likenesses = _measure(case, stage, gathered, at)
     _certify(case, condition, readings, judges)
     for name, model in case.students.items():
@@ -238,7 +256,13 @@ def _stage(
                     compare.likeness_row(entry, condition, like, judge.layers, case.seed)
                 )
         if stage.wanted.moments:
-            rows[name] += _layer_rows(case, model, gathered)
+            rows[name] += layer_pairs.rows(gathered, members, model.name)
+
+
+def _copies(inputs: torch.Tensor) -> NDArray[np.int64] | None:
+    """Copies of one input are one unit; None where no row repeats another."""
+    codes = row_codes(inputs)
+    return codes if int(codes.max()) + 1 < len(codes) else None
 
 
 def _measure(
@@ -280,158 +304,7 @@ def _certify(
                 judge.elsewhere(condition, value)
 
 
-def _mean_points(task: AnyTask, outputs: list[torch.Tensor]) -> torch.Tensor | None:
-    """(m, k) the teacher's combined output as points in units of TWIN_OUTPUT."""
-    if any(o.shape[0] == 0 for o in outputs):
-        return None
-    if task.name == "embedding":
-        # Members' embeddings share no axes: side by side, not averaged.
-        points = torch.cat([task.points(o.double()) for o in outputs], dim=1)
-    else:
-        points = task.points(task.mean([o.double() for o in outputs]))
-    if task.name == "classification":
-        return points
-    spread = points.var(dim=0, unbiased=False).sum().sqrt()
-    return points / torch.where(spread > 0, spread, torch.ones_like(spread))
-
-
 def _moment_pairs(case: Case) -> list[tuple[Model, Model]]:
     """Members with each other and with every student, for layer-by-layer CKA."""
     between = [(a, b) for i, a in enumerate(case.members) for b in case.members[i + 1 :]]
     return between + [(m, s) for m in case.members for s in case.students.values()]
-
-
-def _layer_rows(case: Case, student: Model, gathered: evidence.Gathered) -> list[Measurement]:
-    """CKA of every layer pair, mean over members; beside it, where both are members' layers."""
-    seen, first = gathered.evidence, case.members[0]
-    if first.layers is None or student.layers is None:
-        return []
-
-    def table(pairs: list[tuple[Model, Model]]) -> dict[tuple[str, str], float]:
-        found: dict[tuple[str, str], list[float]] = {}
-        for a, b in pairs:
-            for p in layer_pairs(
-                seen[a.name], seen[b.name], gathered.cross.get((a.name, b.name), {})
-            ):
-                found.setdefault((p.layer_a, p.layer_b), []).append(p.value)
-        return {k: float(np.mean(v)) for k, v in found.items()}
-
-    members = case.members
-    band = table([(a, b) for i, a in enumerate(members) for b in members[i + 1 :]])
-    mine = table([(m, student) for m in members])
-    return [
-        Measurement(
-            "similarity.cka",
-            "probes",
-            "clean",
-            statistic="cka",
-            unit="cka",
-            teacher_layer=a,
-            student_layer=b,
-            teacher=band.get((a, b), float("nan")),
-            student=value,
-            n=gathered.n,
-            params={
-                "teacher_depth": first.layers.depth(a) if a in first.layers.names else None,
-                "student_depth": student.layers.depth(b),
-            },
-        )
-        for (a, b), value in mine.items()
-    ]
-
-
-def _report(
-    case: Case,
-    name: str,
-    student: Model,
-    rows: list[Measurement],
-    policy: Policy,
-    settings: dict[str, Any],
-    identity: dict[str, Any],
-    timing: dict[str, Any],
-) -> Report:
-    left_out = [dict(n) for n in case.plan.not_measured]
-    left_out += [
-        {
-            "measure": r.measure,
-            "condition": r.condition,
-            "reason": r.reason or "no finite number",
-            "required": r.required,
-        }
-        for r in rows
-        if r.status in ("not_measurable", "error") or (r.headline and not r.measured)
-    ]
-    device = str(next((m.device for m in case.models if m.device is not None), "cpu"))
-    return Report.build(
-        rows,
-        policy,
-        _scope([*case.members, student]),
-        student=name,
-        task=case.task.name,
-        subjects={
-            "teacher": {
-                "name": "teacher",
-                "members": [m.describe() for m in case.members],
-            },
-            "student": student.describe(),
-            "references": [m.describe() for m in case.references],
-        },
-        data=_describe(case.data),
-        not_measured=left_out,
-        config={**settings, "identity": identity},
-        environment=environment.describe(case.seed, device),
-        timing=timing,
-    )
-
-
-def _scope(models: list[Model]) -> Scope:
-    if any(m.layers is None for m in models):
-        return "outputs-only"
-    return "full" if all(m.gradients for m in models) else "no-gradient"
-
-
-def _describe(data: AuditData) -> dict[str, Any]:
-    groups = {
-        column: {
-            str(v): int(c) for v, c in zip(*np.unique(values, return_counts=True), strict=True)
-        }
-        for column, values in data.groups.items()
-        if len(np.unique(values)) <= 50
-    }
-    return {
-        "n": data.n,
-        "fingerprint": data.fingerprint,
-        "modality": data.modality,
-        "groups": groups,
-        "unlabelled": {k: int(v.shape[0]) for k, v in (data.unlabelled or {}).items()},
-        "warnings": list(data.warnings),
-    }
-
-
-class _bar:
-    """A progress bar for whoever looks at a terminal or a notebook; nothing elsewhere."""
-
-    def __init__(self, progress: Progress | bool) -> None:
-        self._own = progress if callable(progress) else None
-        self._show = progress is True
-
-    def __enter__(self) -> Progress:
-        if self._own is not None or not self._show:
-            return self._own or (lambda _what, _share: None)
-        from tqdm.auto import tqdm
-
-        bar = tqdm(total=100, disable=None, delay=1, leave=False, bar_format=_FORMAT)
-        self._bar = bar
-
-        def tell(what: str, share: float) -> None:
-            bar.set_description_str(what, refresh=False)
-            bar.update(100 * share - bar.n)
-
-        return tell
-
-    def __exit__(self, *_: object) -> None:
-        if hasattr(self, "_bar"):
-            self._bar.close()
-
-
-_FORMAT = "{desc:<34.34} {bar} {percentage:3.0f}% {elapsed}"

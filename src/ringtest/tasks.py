@@ -74,6 +74,17 @@ class Task:
         """(b, k) points whose Euclidean distance says how far two outputs differ."""
         return outputs
 
+    def combined(self, outputs: Sequence[Tensor]) -> Tensor:
+        """(m, k) an ensemble's outputs as points; in standard deviations unless probabilities."""
+        points = self.points(self.mean([o.double() for o in outputs]))
+        return points / _scale(points)
+
+
+def _scale(points: Tensor) -> Tensor:
+    """Standard deviation over all columns together; 1 where nothing varies."""
+    spread = points.var(dim=0, unbiased=False).sum().sqrt()
+    return torch.where(spread > 0, spread, torch.ones_like(spread))
+
 
 class Classification(Task):
     """One class per row. Canonical outputs are log-probabilities (b, C)."""
@@ -148,6 +159,10 @@ class Classification(Task):
         """Probabilities."""
         return outputs.exp()
 
+    def combined(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Mean probabilities."""
+        return self.points(self.mean([o.double() for o in outputs]))
+
 
 class Regression(Task):
     """Real values. Canonical outputs are (b, k)."""
@@ -220,6 +235,11 @@ class Embedding(Task):
     def points(self, outputs: Tensor) -> Tensor:
         """Unit vectors."""
         return torch.nn.functional.normalize(outputs, dim=-1)
+
+    def combined(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Members' unit vectors side by side: they share no axes that could be averaged."""
+        points = torch.cat([self.points(o.double()) for o in outputs], dim=1)
+        return points / _scale(points)
 
 
 AnyTask = Classification | Regression | Embedding

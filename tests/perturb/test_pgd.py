@@ -12,11 +12,13 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from ringtest import subjects, tasks
+from ringtest import tasks
 from ringtest.data import AuditData
 from ringtest.errors import DataError, SubjectError
+from ringtest.model import Ensemble
 from ringtest.perturb import losses
 from ringtest.perturb.pgd import PGD
+from ringtest.trial import prepare
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -223,13 +225,11 @@ def test_on_prepared_models_and_through_the_mean_of_an_ensemble(
     net, data = trained
     task = tasks.make("classification", data)
     other = _train(1.0, 0.02, 100)[0]
-    members = [
-        subjects.prepare(f"m{i}", "member", m, task, data) for i, m in enumerate((net, other))
-    ]
+    members = [prepare(f"m{i}", "member", m, task, data) for i, m in enumerate((net, other))]
     y = torch.as_tensor(data.targets)
     condition = PGD(severity=0.1)
     condition.fit([], data, rng())
-    both: Any = subjects.Ensemble(members)
+    both: Any = Ensemble(members)
     on_both, on_one, twice = (
         condition.batch(m, data.inputs, y, rng(1)) for m in (both, members[0], members[0])
     )

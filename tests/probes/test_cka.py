@@ -11,7 +11,8 @@ from ringtest.estimate import row_mean
 from ringtest.evidence import GRAM_WIDTH
 from ringtest.measure import NotMeasurable, measures
 from ringtest.moments import Moments, cka
-from ringtest.probes.cka import Prepared, compare, layer_pairs
+from ringtest.probes.cka import Prepared, compare
+from ringtest.probes.layer_pairs import similarities
 
 
 def z(x, y) -> float:
@@ -118,7 +119,7 @@ def test_layer_pairs_take_moments_where_layers_are_narrow_else_the_sample(rng, s
     cross = {("narrow", "narrow"): Moments().update(a.sample["narrow"], b.sample["narrow"])}
     a.moments["narrow"] = Moments().update(a.sample["narrow"])
     b.moments["narrow"] = Moments().update(b.sample["narrow"])
-    found = {(p.layer_a, p.layer_b): p.value for p in layer_pairs(a, b, cross)}
+    found = similarities(a, b, cross)
     assert found == {
         ("narrow", "narrow"): pytest.approx(cka(torch.as_tensor(x), torch.as_tensor(x[:, :2]))),
         ("narrow", "wide"): pytest.approx(cka(torch.as_tensor(x), torch.as_tensor(y))),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ringtest import blocks, inference, margins
 from ringtest.measure import NotMeasurable, measures
-from ringtest.probes.neighbours import Neighbourhood, neighbourhood_size, overlap
+from ringtest.probes.neighbours import Neighbourhood, chance, neighbourhood_size, overlap
 
 TIE = 1e-9
 
@@ -158,3 +158,14 @@ def test_fewer_clusters_than_groups_give_no_more_degrees_of_freedom(clusters, rn
     entry = measures["similarity.neighbours"]
     a, b = (entry.prepare(seen(v), at) for v in (x, x + rng.normal(size=x.shape)))
     assert entry.compare(a, b).dof <= clusters - 1
+
+
+def test_chance_is_the_overlap_of_permuted_rows(rng):
+    """k / (m - 1) without ties; codes of few values share neighbours by chance alone."""
+    groups = torch.arange(400) % 20
+    values = rng.normal(size=(2, 4, 3))
+    codes = [values[i][rng.integers(0, 4, size=400)] for i in (0, 1)]
+    tied = [Neighbourhood(torch.as_tensor(c), 8, groups) for c in codes]
+    assert chance(*tied) == pytest.approx(overlap(*tied)[0], abs=0.02)
+    plain = [Neighbourhood(torch.as_tensor(rng.normal(size=(400, 3))), 8, groups) for _ in "ab"]
+    assert chance(*plain) == pytest.approx(8 / 399)

@@ -151,3 +151,11 @@ def test_inputs_as_points():
     assert standardised(table).tolist() == [[-1, 0], [1, 0]]
     image = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     assert torch.equal(flat_inputs(image, "image"), image.reshape(3, 4))
+
+
+def test_whitening_a_wide_layer_goes_through_the_gram_matrix(rng):
+    """More units than rows: the same directions as the singular value decomposition gives."""
+    x = torch.as_tensor(rng.normal(size=(80, 5)) @ rng.normal(size=(5, 300)))
+    wide, tall = whitener(x), whitener(torch.cat([x, x, x, x]))
+    assert wide.rank == tall.rank == 5
+    assert torch.allclose(torch.pdist(wide(x)), torch.pdist(tall(x)), atol=1e-8)

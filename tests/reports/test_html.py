@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ringtest import reasons, reports
-from ringtest.report import ReportSet, folder_name
+from ringtest.files import folder_name
+from ringtest.report import ReportSet
 from ringtest.reports import view
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from ringtest import reasons
 from ringtest.errors import ReportError
-from ringtest.report import FILE, Report, ReportSet, make_folder
+from ringtest.files import FILE, make_folder
+from ringtest.report import Report, ReportSet
 from ringtest.reports import view
 
 UNLABELLED: Final = "shift.unlabelled."

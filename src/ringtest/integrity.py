@@ -1,0 +1,100 @@
+"""Whether a stored report can be trusted: its form, its decision, its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any, Final
+
+from ringtest.errors import ReportError
+from ringtest.measurement import STATUSES, Measurement
+from ringtest.policy import Policy
+from ringtest.verdict import Verdict
+
+SCHEMA_VERSION: Final = 1
+SECTIONS: Final = (
+    "schema_version",
+    "student",
+    "task",
+    "verdict",
+    "policy",
+    "subjects",
+    "data",
+    "measurements",
+    "not_measured",
+    "config",
+    "environment",
+    "integrity",
+    "timing",
+)
+
+
+def parse(data: Any) -> tuple[Policy, list[Measurement]]:
+    """Check the form of a report and give its policy and rows."""
+    if not isinstance(data, dict) or not data:
+        raise ReportError("report", "is empty or no JSON object", "audit again")
+    version = data.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ReportError("schema_version", f"is {version!r}, not a whole number", "audit again")
+    if version > SCHEMA_VERSION:
+        raise ReportError(
+            "schema_version", f"is {version}, newer than {SCHEMA_VERSION}", "update ringtest"
+        )
+    missing = [s for s in SECTIONS if s not in data]
+    if missing:
+        raise ReportError("report", f"lacks {', '.join(missing)}", "audit again")
+    if not isinstance(data["verdict"], dict):
+        raise ReportError("verdict", "is no JSON object", "audit again")
+    try:
+        policy = Policy.from_dict(data["policy"])
+        rows = [_row(i, r) for i, r in enumerate(data["measurements"])]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ReportError(
+            "measurements", f"are not of the schema ({error})", "audit again"
+        ) from error
+    if not rows:
+        raise ReportError("measurements", "are empty", "audit again")
+    return policy, rows
+
+
+def _row(index: int, values: Any) -> Measurement:
+    row = Measurement.from_dict(values)
+    if row.status not in STATUSES:
+        raise ValueError(f"row {index}: status {row.status!r}")
+    for name in ("teacher", "student", "delta", "harm", "se", "df", "margin", "p_fail", "p_pass"):
+        value = getattr(row, name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"row {index}: {name} is {value!r}")
+        if row.headline and row.status in ("pass", "fail", "inconclusive") and math.isnan(value):
+            raise ValueError(f"row {index}: {name} is null in a judged row")
+    return row
+
+
+def check_decision(data: dict[str, Any], rows: list[Measurement], again: Verdict) -> None:
+    """Raise if the stored decision is not what the stored rows say under the stored policy."""
+    fix = "it was altered or made by another version; audit again"
+    for i, (row, decided) in enumerate(zip(rows, again.rows, strict=True)):
+        if row.status != decided.status:
+            raise ReportError(
+                f"measurements[{i}].status", f"is {row.status}, the row says {decided.status}", fix
+            )
+        for name in ("p_fail", "p_pass", "margin") if row.headline else ():
+            old, new = getattr(row, name), getattr(decided, name)
+            same = math.isclose(old, new, rel_tol=1e-6, abs_tol=1e-12)
+            if not same and not (math.isnan(old) and math.isnan(new)):
+                raise ReportError(f"measurements[{i}].{name}", f"is {old}, the row says {new}", fix)
+    stored, decided_now = data["verdict"], json.loads(json.dumps(again.as_dict()))
+    for key in decided_now.keys() | stored.keys():
+        # Wording may improve between versions; what was decided may not change.
+        if key not in ("reasons", "settle") and stored.get(key) != decided_now.get(key):
+            raise ReportError(f"verdict.{key}", "differs from deciding the rows again", fix)
+    if data["integrity"] != {"sha256": digest(data)}:
+        raise ReportError("integrity", "the content differs from its digest", fix)
+
+
+def digest(data: dict[str, Any]) -> str:
+    """Digest of everything but the timing, which differs between identical runs."""
+    content = {k: v for k, v in data.items() if k not in ("timing", "integrity")}
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,153 @@
+"""The one shape in which every model is used, and the state that it is left in."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ringtest.capture import Layers, capturing, output_tensor
+from ringtest.errors import RingtestError, SubjectError
+from ringtest.tasks import AnyTask
+
+Role = Literal["member", "student", "reference"]
+
+
+@dataclass
+class Model:
+    """A model ready to be looked at: one shape for every way in which it was given."""
+
+    name: str
+    role: Role
+    function: Callable[[Tensor], Any]
+    """The module itself, or the callable."""
+    task: AnyTask
+    module: nn.Module | None = None
+    layers: Layers | None = None
+    """None: only outputs can be seen."""
+    gradients: bool = False
+    """Whether outputs can be differentiated with respect to inputs."""
+    probabilities: bool = False
+    """Whether a classifier's raw outputs are probabilities already."""
+    parameters: int = 0
+    weights_hash: str | None = None
+    architecture: str | None = None
+    """Digest of module types and parameter shapes; None for a plain callable."""
+
+    def raw(self, x: Tensor) -> Tensor:
+        """The model's own output tensor; raises SubjectError in words if it gives none."""
+        try:
+            value = self.function(self.placed(x))
+        except RingtestError:
+            raise
+        except Exception as error:
+            raise SubjectError(
+                self.name,
+                f"raised {type(error).__name__} on inputs of shape {tuple(x.shape)}: {error}",
+                "give a model that runs on a batch of the data's inputs",
+            ) from error
+        tensor = torch.tensor(value) if isinstance(value, np.ndarray) else output_tensor(value)
+        if not isinstance(tensor, Tensor) or tensor.ndim < 1 or tensor.shape[0] != x.shape[0]:
+            shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(value).__name__
+            raise SubjectError(
+                self.name, f"gave {shape} for {x.shape[0]} rows", "return one output a row"
+            )
+        return tensor.to(x.device).float() if tensor.is_floating_point() else tensor.to(x.device)
+
+    def placed(self, x: Tensor) -> Tensor:
+        """A copy (a model may work in place) where the module is, in its kind of floats."""
+        first = None if self.module is None else next(self.module.parameters(), None)
+        x = x.clone()
+        if first is None:
+            return x
+        floats = x.is_floating_point() and first.is_floating_point()
+        return x.to(first.device, first.dtype if floats else x.dtype)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the module's parameters are; None if it has none."""
+        first = None if self.module is None else next(self.module.parameters(), None)
+        return None if first is None else first.device
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(b, k) canonical outputs (see the task), with gradient if grad mode is on."""
+        return self.task.canonical(self.raw(x), self.probabilities)
+
+    logits = outputs
+    """For attacks: log-probabilities are logits."""
+
+    @property
+    def capabilities(self) -> list[str]:
+        """What the model can be asked for."""
+        out = ["outputs"]
+        return out + (["layers"] if self.layers else []) + (["gradients"] if self.gradients else [])
+
+    def describe(self) -> dict[str, Any]:
+        """The entry in ``report.json``'s ``subjects``."""
+        return {
+            "name": self.name,
+            "parameters": self.parameters,
+            "weights_hash": self.weights_hash,
+            "architecture": self.architecture,
+            "capabilities": self.capabilities,
+            "layers": list(self.layers.names) if self.layers else [],
+        }
+
+
+class Ensemble:
+    """Several members as one model: mean probability (or value), with the gradient through it."""
+
+    def __init__(self, members: Sequence[Model]) -> None:
+        """Take at least one member."""
+        self.members = list(members)
+        self.gradients = all(m.gradients for m in self.members)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """(b, k) canonical outputs of the mean member prediction."""
+        return self.members[0].task.mean([m.outputs(x) for m in self.members])
+
+    logits = outputs
+
+
+@contextmanager
+def evaluating(models: Iterable[Model]) -> Iterator[None]:
+    """Evaluation mode and private random state; afterwards everything is as it was found."""
+    training = [(m, m.training) for model in models if model.module for m in model.module.modules()]
+    torch_state, numpy_state, python_state = (
+        torch.get_rng_state(),
+        np.random.get_state(),  # noqa: NPY002 - saved and restored for the user's sake
+        random.getstate(),
+    )
+    # Its nested tensors have no shape to read a layer from, and no gradient goes through it.
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for module, _ in training:
+            module.training = False
+        # A caller's inference mode would take the gradients away without a word.
+        with torch.inference_mode(False):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module, mode in training:
+            module.training = mode
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002 - see above
+        random.setstate(python_state)
+
+
+@contextmanager
+def hooked(model: Model, names: Sequence[str]) -> Iterator[Any]:
+    """Capture some of a model's layers; None if it has none or none is wanted."""
+    if model.module is None or model.layers is None or not names:
+        yield None
+        return
+    chosen = tuple(layer for layer in model.layers.picked if layer.name in names)
+    with capturing(model.module, chosen) as capture:
+        yield capture
