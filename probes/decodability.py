@@ -14,7 +14,7 @@ from ringtest.estimate import row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
 from ringtest.probes.linear import Concept, cross_validated
-from ringtest.representations import flat_inputs
+from ringtest.representations import input_points
 from ringtest.tasks import AnyTask
 
 
@@ -141,7 +141,7 @@ def _control(concept: Concept, at: Setting) -> Concept:
 def _types(at: Setting) -> NDArray[np.int64]:
     """k-means cell of every sampled row; about sqrt(m) cells."""
     if "types" not in at.shared:
-        inputs = flat_inputs(at.data.inputs[at.rows], str(at.data.modality)).numpy()
+        inputs = input_points(at).numpy()
         cells = max(2, round(float(np.sqrt(len(inputs)))))
         seed = blocks.derive(at.seed, "types") % 2**31
         cells = min(cells, len(np.unique(inputs, axis=0)))

@@ -21,7 +21,7 @@ from ringtest.measure import (
     Setting,
     measure,
 )
-from ringtest.representations import flat_inputs, whitener
+from ringtest.representations import input_points, whitener
 
 _CHUNK = 512
 MEAN_OUTPUTS = "mean outputs"
@@ -111,8 +111,7 @@ class TwinSpread(ModelMeasure):
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading, NaN with the reason where too few twins exist."""
         if "twins" not in at.shared:
-            inputs = flat_inputs(at.data.inputs[at.rows], str(at.data.modality))
-            at.shared["twins"] = twins(inputs, at.shared[MEAN_OUTPUTS])
+            at.shared["twins"] = twins(input_points(at), at.shared[MEAN_OUTPUTS])
         pairs = at.shared["twins"]
         statistic = "spread of twins"
         if len(pairs) < margins.TWIN_PAIRS:

@@ -455,15 +455,12 @@ def build(name: str) -> tuple[nn.Module, Tensor, list[str] | None]:
     make, x, names = MODELS[name]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return make().eval(), x, names
-
-
-@pytest.fixture(autouse=True)
-def _as_in_an_audit():
-    """`evaluating` switches the fused attention off, which shows no layers."""
-    torch.backends.mha.set_fastpath_enabled(False)
-    yield
-    torch.backends.mha.set_fastpath_enabled(True)
+        net = make().eval()
+    for module in net.modules():
+        # As `evaluating` does: nested tensors have no shape.
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+    return net, x, names
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
@@ -655,3 +652,32 @@ def test_an_operation_without_a_derivative_hides_no_layer() -> None:
 
     found = discover("net", Rounded().eval(), TABLE[:B])
     assert found.last.name == "input of head"
+
+
+def test_the_fused_path_stays_on_unless_its_inside_is_read() -> None:
+    """A hook on the layer itself would turn it off; a hook inside it must."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    net = nn.Sequential(
+        nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(8, 3)
+    )
+    net.eval()
+    x = torch.randn(23, 9, 8)
+    fused = []
+    original = torch._transformer_encoder_layer_fwd
+
+    def spy(*args: Any) -> Tensor:
+        fused.append(True)
+        return original(*args)
+
+    torch._transformer_encoder_layer_fwd = spy
+    try:
+        for wanted, times in (("0.layers.0", 1), ("0.layers.0.linear1", 0)):
+            found = discover("net", net, x, [wanted])
+            fused.clear()
+            with capturing(net, found.picked) as capture, torch.no_grad():
+                capture.rows = 23
+                net(x)
+            assert len(fused) == times
+            assert set(capture.values) == set(found.names)
+    finally:
+        torch._transformer_encoder_layer_fwd = original

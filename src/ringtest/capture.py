@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 Axis = Literal["features", "channels", "flat"]
 """How a layer's output is pooled: mean over all axes between batch and the last (``features``),
@@ -130,24 +131,47 @@ def capturing(module: nn.Module, layers: tuple[Layer, ...]) -> Iterator[Capture]
     """Hook some layers for the duration; all hooks are gone afterwards."""
     capture = Capture(layers)
     handles = []
-    for layer in layers:
-        target = module.get_submodule(layer.module)
-        if layer.at == "output":
-
-            def after(_m: nn.Module, _args: Any, out: Any, layer: Layer = layer) -> None:
-                capture.store(layer, out if layer.module else output_tensor(out))
-
-            handles.append(target.register_forward_hook(after))
-        else:
-
-            def before(
-                _m: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], layer: Layer = layer
-            ) -> None:
-                capture.store(layer, args if args else tuple(kwargs.values()))
-
-            handles.append(target.register_forward_pre_hook(before, with_kwargs=True))
+    everywhere: dict[nn.Module, Layer] = {}
     try:
+        for layer in layers:
+            target = module.get_submodule(layer.module)
+            if layer.at == "input":
+                hook = _before(capture, layer)
+                handles.append(target.register_forward_pre_hook(hook, with_kwargs=True))
+            elif _inside_fused(module, layer.module) or target in everywhere:
+                handles.append(target.register_forward_hook(_after(capture, {target: layer})))
+            else:
+                everywhere[target] = layer
+        if everywhere:
+            # A hook on a transformer layer itself would turn PyTorch's fused path off.
+            hook_all = _after(capture, everywhere)
+            handles.append(register_module_forward_hook(hook_all))
         yield capture
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _after(capture: Capture, layers: dict[nn.Module, Layer]) -> Callable[..., None]:
+    def hook(module: nn.Module, _args: Any, out: Any) -> None:
+        layer = layers.get(module)
+        if layer is not None:
+            capture.store(layer, out if layer.module else output_tensor(out))
+
+    return hook
+
+
+def _before(capture: Capture, layer: Layer) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        capture.store(layer, args if args else tuple(kwargs.values()))
+
+    return hook
+
+
+def _inside_fused(module: nn.Module, name: str) -> bool:
+    """Whether a submodule lies within a layer whose fused path would never call it."""
+    parents = name.split(".")[:-1]
+    return any(
+        isinstance(module.get_submodule(".".join(parents[: i + 1])), nn.TransformerEncoderLayer)
+        for i in range(len(parents))
+    )

@@ -240,8 +240,7 @@ def _see(
         finite = bool(torch.isfinite(outputs).all()) and all(
             bool(torch.isfinite(v).all()) for v in layers.values()
         )
-        # log(0) of a hard probability is no fault of the model.
-        if not finite and not (model.probabilities and not bool(torch.isnan(outputs).any())):
+        if not finite:
             raise SubjectError(
                 model.name,
                 f"gives NaN or infinity in rows {part.start} to {part.stop - 1}",

@@ -72,8 +72,9 @@ def claim(
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise ReportError(f"output folder {target}", "is a file", "name a folder")
-    make_folder(target)
-    if not os.access(target, os.W_OK):
+    # Nothing is made yet: an audit that fails leaves no trace.
+    nearest = next(p for p in (target, *target.absolute().parents) if p.exists())
+    if not os.access(nearest, os.W_OK) or not nearest.is_dir():
         raise ReportError(f"output folder {target}", "cannot be written", "name another folder")
     files = (
         [target / FILE] if students is None else [target / folder_name(s) / FILE for s in students]

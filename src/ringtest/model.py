@@ -124,17 +124,19 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
         np.random.get_state(),  # noqa: NPY002 - saved and restored for the user's sake
         random.getstate(),
     )
-    # Its nested tensors have no shape to read a layer from, and no gradient goes through it.
-    fast_path = torch.backends.mha.get_fastpath_enabled()
+    # Nested tensors have no shape that a layer could be read from.
+    nested = [(m, m.use_nested_tensor) for m, _ in training if isinstance(m, nn.TransformerEncoder)]
     try:
-        torch.backends.mha.set_fastpath_enabled(False)
         for module, _ in training:
             module.training = False
+        for encoder, _ in nested:
+            encoder.use_nested_tensor = False
         # A caller's inference mode would take the gradients away without a word.
         with torch.inference_mode(False):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for encoder, use in nested:
+            encoder.use_nested_tensor = use
         for module, mode in training:
             module.training = mode
         torch.set_rng_state(torch_state)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ringtest import margins
-from ringtest.measure import NotMeasurable
+from ringtest.measure import NotMeasurable, Setting
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,22 @@ def flat_inputs(inputs: Tensor, modality: str) -> Tensor:
         codes = codes.reshape(inputs.shape[0], -1)
         return _projected(counts.scatter_add_(1, codes, torch.ones(codes.shape)))
     rows = inputs.reshape(inputs.shape[0], -1).float()
-    return _projected(rows if modality == "image" else standardised(rows).float())
+    return _projected(rows if modality == "image" else _unit_columns(rows))
+
+
+def _unit_columns(rows: Tensor) -> Tensor:
+    """Columns of mean 0 and SD 1, in float32: inputs may be wide, and distances need no more."""
+    sd, mean = torch.std_mean(rows, dim=0, correction=0)
+    return (rows - mean) / torch.where(sd > 1e-6 * mean.abs(), sd, torch.inf)
+
+
+def input_points(at: Setting) -> Tensor:
+    """Inputs of the sampled rows as points, made once for all measures of a condition."""
+    if "input points" not in at.shared:
+        inputs = at.condition.inputs(at.data)[at.rows]
+        at.shared["input points"] = flat_inputs(inputs, str(at.data.modality))
+    points: Tensor = at.shared["input points"]
+    return points
 
 
 _WIDE, _NARROW = 1_024, 512
