@@ -20,8 +20,8 @@ from ringtest.reports import view
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ringtest.decision import GroupVerdict, Verdict
     from ringtest.report import Report, ReportSet
-    from ringtest.verdict import GroupVerdict, Verdict
 
 BAR: Final = 30
 REASONS: Final = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Final, get_args
 
-from ringtest import verdict as verdicts
+from ringtest import decision
 from ringtest.integrity import SCHEMA_VERSION
 from ringtest.measurement import STATUSES, Direction, Measurement, Null
 from ringtest.policy import Gate, Policy
@@ -158,7 +158,7 @@ def _data() -> Schema:
 
 def _verdict() -> Schema:
     group = _object(
-        status={"enum": list(get_args(verdicts.GroupStatus))},
+        status={"enum": list(get_args(decision.GroupStatus))},
         required={"type": "boolean"},
         ratio={"type": ["number", "null"], "minimum": 0},
         rows=_list(COUNT),
@@ -166,12 +166,12 @@ def _verdict() -> Schema:
     gate = _object(
         measure=TEXT,
         margin={"type": "number"},
-        status={"enum": list(get_args(verdicts.GateStatus))},
+        status={"enum": list(get_args(decision.GateStatus))},
     )
     return _object(
-        label={"enum": list(get_args(verdicts.Label))},
+        label={"enum": list(get_args(decision.Label))},
         strength={"type": ["number", "null"], "minimum": 0, "maximum": 1},
-        scope={"enum": list(get_args(verdicts.Scope))},
+        scope={"enum": list(get_args(decision.Scope))},
         matched={"type": "boolean"},
         reasons=_list(TEXT),
         settle=_list(TEXT),

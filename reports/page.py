@@ -18,8 +18,8 @@ from ringtest.reports import view
 from ringtest.reports.figures import conditions, forest, layers, students, svg
 
 if TYPE_CHECKING:
+    from ringtest.decision import Verdict
     from ringtest.report import Report, ReportSet
-    from ringtest.verdict import Verdict
 
 CONTEXT_ROWS: Final = 400
 """Context rows that the page shows, shared among the measures; report.json has all of them."""

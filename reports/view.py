@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ringtest.reasons import number
 
 if TYPE_CHECKING:
+    from ringtest.decision import Verdict
     from ringtest.measurement import Measurement
     from ringtest.report import Report
-    from ringtest.verdict import Verdict
 
 
 @dataclass(frozen=True)

@@ -421,7 +421,8 @@ IDENTITY = {"task": "classification", "data": "ab"}
 
 def test_claim_takes_an_empty_folder_and_ones_own(tmp_path):
     claim(tmp_path / "new", IDENTITY, None)
-    assert (tmp_path / "new").is_dir()
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "new").mkdir()
     stored(tmp_path / "new", build().data)
     claim(tmp_path / "new", IDENTITY, None)
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringtest import inference, margins, reasons
+from ringtest.decision import OFF_SUPPORT
 from ringtest.errors import Exit
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy
-from ringtest.verdict import OFF_SUPPORT, decide
+from ringtest.verdict import decide
 
 POLICY = Policy()
 LABELS = {"sound", "fractured", "below-benchmark", "inconclusive"}

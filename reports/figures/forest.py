@@ -7,11 +7,11 @@ from typing import Final
 
 from matplotlib.axes import Axes
 
+from ringtest.decision import Verdict
 from ringtest.measurement import Measurement
 from ringtest.reasons import number
 from ringtest.reports import view
 from ringtest.reports.figures import svg
-from ringtest.verdict import Verdict
 
 WIDTH: Final = 860
 LEFT, PLOT, RIGHT = 290, 320, 250

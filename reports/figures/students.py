@@ -8,9 +8,9 @@ from typing import Final
 
 from matplotlib.axes import Axes
 
+from ringtest.decision import GroupVerdict, Verdict
 from ringtest.reports import view
 from ringtest.reports.figures import svg
-from ringtest.verdict import GroupVerdict, Verdict
 
 WIDTH: Final = 860
 LEFT, LINE, TOP, FOOT, GAP = 150, 26, 44, 42, 12

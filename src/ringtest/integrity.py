@@ -7,10 +7,10 @@ import json
 import math
 from typing import Any, Final
 
+from ringtest.decision import Verdict
 from ringtest.errors import ReportError
 from ringtest.measurement import STATUSES, Measurement
 from ringtest.policy import Policy
-from ringtest.verdict import Verdict
 
 SCHEMA_VERSION: Final = 1
 SECTIONS: Final = (

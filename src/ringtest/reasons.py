@@ -9,8 +9,8 @@ from ringtest import inference
 from ringtest.measurement import Measurement
 
 if TYPE_CHECKING:
+    from ringtest.decision import Verdict
     from ringtest.policy import Policy
-    from ringtest.verdict import Verdict
 
 
 def sentence(verdict: Verdict) -> str:

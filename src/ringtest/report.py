@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringtest import verdict as verdicts
+from ringtest.decision import Scope, Verdict
 from ringtest.errors import Exit, ReportError
 from ringtest.files import FILE, PAGE, folder_name, make_folder, write_atomically
 from ringtest.integrity import SCHEMA_VERSION, SECTIONS, check_decision, digest, parse
 from ringtest.measurement import Measurement
 from ringtest.policy import Policy
-from ringtest.verdict import Verdict
+from ringtest.verdict import decide
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Report:
         self.data = data
         self.policy, self.rows = parse(data)
         try:
-            self.verdict: Verdict = verdicts.decide(
+            self.verdict: Verdict = decide(
                 self.rows, self.policy, data["verdict"].get("scope", "full")
             )
             check_decision(data, self.rows, self.verdict)
@@ -42,10 +42,10 @@ class Report:
 
     @classmethod
     def build(
-        cls, rows: list[Measurement], policy: Policy, scope: verdicts.Scope, **sections: Any
+        cls, rows: list[Measurement], policy: Policy, scope: Scope, **sections: Any
     ) -> Report:
         """Decide rows and freeze them, with the other sections, into a report."""
-        decided = verdicts.decide(rows, policy, scope)
+        decided = decide(rows, policy, scope)
         data: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "verdict": decided.as_dict(),
@@ -201,7 +201,7 @@ def gate(report: Report | ReportSet | str | os.PathLike[str], policy: Policy | N
 
 def redecide(report: Report, policy: Policy | None = None) -> Verdict:
     """The verdict on a report's rows under another policy."""
-    return verdicts.decide(report.rows, policy or report.policy, report.verdict.scope)
+    return decide(report.rows, policy or report.policy, report.verdict.scope)
 
 
 def _load(path: Path) -> Report:

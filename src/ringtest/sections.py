@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ringtest.data import AuditData
+from ringtest.decision import Scope
 from ringtest.measurement import Measurement
 from ringtest.model import Model
-from ringtest.verdict import Scope
 
 _MOST_VALUES = 50
 """A column with more values is told by its name alone."""

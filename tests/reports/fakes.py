@@ -21,10 +21,10 @@ from reports_fake_rows import (
 )
 
 from ringtest import margins
+from ringtest.decision import Scope
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy
 from ringtest.report import Report, ReportSet
-from ringtest.verdict import Scope
 
 
 def model(name: str, layers: tuple[str, ...] = LAYERS, outputs_only: bool = False) -> dict:
