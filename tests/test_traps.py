@@ -3,10 +3,12 @@
 Each was seen somewhere; the names say where. Traps of attacks, models and pages are tested there.
 """
 
+import ast
 import math
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,8 @@ from ringtest.probes.cka import Prepared, compare
 from ringtest.probes.neighbours import Neighbourhood, overlap
 from ringtest.registry import Registry
 from ringtest.verdict import decide
+
+ROOT = Path(__file__).parents[1]
 
 
 def headline(group: str, harm: float = 0.0, **more) -> Measurement:
@@ -333,3 +337,26 @@ def test_nan_in_a_representation_never_reaches_a_measure():
         model.module.fc1.weight[0, 0] = math.nan
     with pytest.raises(SubjectError, match="NaN"):
         gather(Clean(), [model], [], data, task, Wanted(sample=True), 0)
+
+
+def sources():
+    """Everything that is shipped, as syntax trees."""
+    for area in ("src/ringtest", "probes", "perturb", "shift", "reports"):
+        for file in (ROOT / area).rglob("*.py"):
+            yield file, ast.parse(file.read_text("utf-8"))
+
+
+def test_torchvision_in_the_core():
+    """It clashes with CPU builds of torch, so nothing of ours may need it."""
+    for file, tree in sources():
+        for node in ast.walk(tree):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert not any(n.split(".")[0] == "torchvision" for n in names), file
+
+
+def test_seaborn_boxplot():
+    """Deprecated under matplotlib 3.11: strips, heat maps and lines are used instead."""
+    for file, tree in sources():
+        called = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+        assert "boxplot" not in called, file
