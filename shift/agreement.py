@@ -39,7 +39,7 @@ class _Classes:
 
 @dataclass(frozen=True)
 class _Values:
-    """(m, k) values of the sampled rows."""
+    """(m, k) values of the sampled rows, in SDs of the target columns."""
 
     values: Array
     units: NDArray[np.int64] | None
@@ -49,7 +49,7 @@ class _Values:
         a, b = self.values, other.values
         top = ((a - b) ** 2).sum(1)
         spread = 0.5 * (((a - a.mean(0)) ** 2).sum(1) + ((b - b.mean(0)) ** 2).sum(1))
-        if not spread.mean() > 0:
+        if not (a != a[0]).any() and not (b != b[0]).any():
             raise NotMeasurable("outputs do not vary")
         loss = float(top.mean() / spread.mean())
         influence = -(top - loss * spread) / (spread.mean() * len(top))
@@ -105,7 +105,7 @@ class Agreement(PairMeasure):
             assert evidence.predictions is not None
             return _Classes(evidence.predictions, at.units)
         if isinstance(at.task, tasks.Regression):
-            return _Values(evidence.outputs.double().numpy(), at.sample_units)
+            return _Values(at.task.points(evidence.outputs).numpy(), at.sample_units)
         points = at.task.points(evidence.outputs.double())
         clean = (
             points if evidence.clean is None else at.task.points(evidence.clean.outputs.double())

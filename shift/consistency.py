@@ -44,7 +44,7 @@ class Consistency(ModelMeasure):
         before = at.task.points(evidence.clean.outputs.double())
         after = at.task.points(evidence.outputs.double())
         random_pair = 2.0 * before.var(dim=0, unbiased=True).sum()
-        if not random_pair > 0:
+        if not (before != before[0]).any():
             raise NotMeasurable("outputs do not vary")
         moved = (after - before).square().sum(1) / random_pair
         return [Reading(row_mean((1.0 - moved).numpy(), at.sample_units), "consistency")]

@@ -121,7 +121,7 @@ def test_the_mean_regression_score_is_r_squared(columns: int) -> None:
     y = logits(columns).double().numpy()
     task = tasks.make("regression", data(y[:, 0] if columns == 1 else y))
     outputs = task.canonical(logits(columns) + 0.3 * torch.ones(columns), False)
-    expected = sklearn_metrics.r2_score(y, outputs.numpy(), multioutput="variance_weighted")
+    expected = sklearn_metrics.r2_score(y, outputs.numpy(), multioutput="uniform_average")
     assert float(task.score(outputs, task.targets).mean()) == pytest.approx(expected)
 
 
@@ -177,3 +177,13 @@ def test_a_bad_metric_is_named(case: str) -> None:
 def test_a_metric_that_cannot_be_used(task: str, metric: object) -> None:
     with pytest.raises(RingtestError, match="metric"):
         tasks.make(task, data(CLASSES), metric)  # type: ignore[arg-type]
+
+
+def test_a_small_column_counts_as_much_as_a_large_one() -> None:
+    """In raw units a wrong sign of the small column would vanish beside the large one."""
+    targets = torch.stack([1e4 * torch.randn(400), torch.randn(400)], 1)
+    data = AuditData(torch.randn(400, 3), targets)
+    task = tasks.make("regression", data)
+    wrong = targets * torch.tensor([1.0, -1.0])
+    assert task.score(wrong, task.targets).mean() < 0
+    assert (task.points(targets).std(0) - 1).abs().max() < 0.01

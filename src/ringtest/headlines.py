@@ -150,6 +150,8 @@ class Judge(Standing):
                 reason=p.reading.reason,
                 **judged,
             )
+            if entry.group == "twins" and self.embedding:
+                made = replace(made, headline=False, required=False, reason=_NO_TWINS)
             rows.append(_unless_unstructured(entry, made))
         if entry.group == "slice transfer" and any(r.measured for r in rows):
             # Columns without large enough slices do not block where another column is judged.
@@ -287,6 +289,10 @@ class Judge(Standing):
         )
 
 
+_NO_TWINS = (
+    "An embedding is output and last hidden layer in one: rows with one output have one code, "
+    "so twins are context."
+)
 _DRIFT_UNKNOWN = (
     "With a single teacher its members' own drift is unknown: differences are context "
     "unless references are given."

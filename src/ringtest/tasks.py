@@ -182,9 +182,14 @@ class Regression(Task):
         values = torch.from_numpy(np.array(y, dtype=np.float64)).reshape(data.n, -1)
         self.targets = values
         self.columns = int(values.shape[1])
-        self.variance = float(values.var(dim=0, unbiased=False).sum())
-        if not self.variance > 0:
+        sd = values.std(dim=0, unbiased=False)
+        self.varying = int((sd > 0).sum())
+        if not self.varying:
             raise DataError("targets", "are all equal", "R^2 needs targets that vary")
+        # A constant column counts in the units of the others.
+        typical = sd[sd > 0].square().mean().sqrt()
+        self.scale = torch.where(sd > 0, sd, typical)
+        """(k,) unit of each column, its targets' SD: a large column would hide the rest."""
 
     def check_columns(self, name: str, columns: int) -> None:
         """Raise if a model has another number of columns than the targets."""
@@ -200,9 +205,13 @@ class Regression(Task):
         return raw.reshape(raw.shape[0], -1)
 
     def own_score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """1 - squared error / variance of the targets, summed over columns: its mean is R^2."""
-        error = (outputs.double() - targets).square().sum(-1)
-        return 1.0 - error / self.variance
+        """1 - squared error / variance of the targets, mean over columns: its mean is R^2."""
+        error = ((outputs.double() - targets) / self.scale).square().sum(-1)
+        return 1.0 - error / self.varying
+
+    def points(self, outputs: Tensor) -> Tensor:
+        """Values in standard deviations of their target columns."""
+        return outputs.double() / self.scale
 
 
 class Embedding(Task):
