@@ -499,3 +499,23 @@ def test_harm_is_positive_where_it_is_worse(entry, sign):
     low, high = row.ci_low, row.ci_high
     assert low < 0.2 < high
     assert (low + high) / 2 == pytest.approx(0.2)
+
+
+def test_an_embedding_needs_no_twins():
+    """Output and last hidden layer are one there: requiring twins would block every clone."""
+    entry = measures["structure.twin_spread"]
+    few = Reading(Estimate(math.nan, np.zeros(0), 700), "spread of twins", "output", reason="few")
+    for embedding in (True, False):
+        judge = Judge(
+            members=2,
+            same_architecture=True,
+            references=False,
+            embedding=embedding,
+            layers=Layers("output", "output"),
+            seed=0,
+        )
+        judge.see_readings(entry, Clean(), [Paired(few, "output", math.nan, few.estimate)])
+        (row,) = judge.headlines()
+        assert (row.headline, row.required) == (not embedding, not embedding)
+        groups = decide([row], Policy()).groups
+        assert ("twins" in groups) is not embedding
