@@ -10,9 +10,3 @@ pgd     ``attack.pgd``: projected gradient descent, Linf, worst case   own
 
 ``losses`` holds what attacks climb, ``scale`` the units of eps.
 """
-
-from __future__ import annotations
-
-from ringtest.perturb import noise, pgd
-
-__all__ = ["noise", "pgd"]

@@ -1,22 +1,5 @@
 """Measures of the inside: linear probes and their control, slice transfer, structure, similarity.
 
-Importing this package registers every measure below; a new one is a new file and a line here.
+Every module here is imported when measures and conditions are first asked for, and registers what
+it holds: a new one is a new file, no more.
 """
-
-from ringtest.probes import (
-    cka,
-    decodability,
-    invariance_spread,
-    neighbours,
-    slice_transfer,
-    twin_spread,
-)
-
-__all__ = [
-    "cka",
-    "decodability",
-    "invariance_spread",
-    "neighbours",
-    "slice_transfer",
-    "twin_spread",
-]

@@ -228,6 +228,13 @@ def sure(report: Report) -> list[str]:
     return out
 
 
+def rerun(data: Mapping[str, Any]) -> str:
+    """What to type to get this report again."""
+    config = data["config"]
+    call = f"ringtest.audit(teacher, student, data, task={data['task']!r}, seed="
+    return str(config.get("command") or f"{call}{data['environment']['seed']})")
+
+
 def again(data: dict[str, Any]) -> str:
     """Seed and versions in one line."""
     flat: dict[str, Any] = {}

@@ -17,33 +17,3 @@ outputs, ``domain`` (is an unlabelled set elsewhere at all?).
 
 ``images`` (operations on batches of images), ``tokens`` and ``common`` are what they share.
 """
-
-from __future__ import annotations
-
-from ringtest.shift import (
-    agreement,
-    certified,
-    consistency,
-    corruption,
-    domain,
-    invariance,
-    off_support,
-    off_support_images,
-    off_support_tokens,
-    score,
-    unlabelled,
-)
-
-__all__ = [
-    "agreement",
-    "certified",
-    "consistency",
-    "corruption",
-    "domain",
-    "invariance",
-    "off_support",
-    "off_support_images",
-    "off_support_tokens",
-    "score",
-    "unlabelled",
-]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import tasks
+from ringtest import blocks, tasks
 from ringtest.estimate import Array, Estimate, row_mean, to_units
 from ringtest.evidence import Evidence
 from ringtest.measure import NotMeasurable, PairMeasure, Setting, measure
@@ -110,12 +110,16 @@ class Agreement(PairMeasure):
         clean = (
             points if evidence.clean is None else at.task.points(evidence.clean.outputs.double())
         )
-        profiles = points @ clean[:_ANCHORS].T
+        # By hash: rows may be sorted by class.
+        chosen = np.argsort(blocks.row_hash(len(clean), seed=2), kind="stable")[:_ANCHORS]
+        profiles = points @ clean[chosen].T
         # An anchor is like itself in any embedding, which alone makes strangers of width 1,024
         # agree by .8: its own place is filled with the mean of the others, and so says nothing.
-        own = torch.arange(min(profiles.shape))
-        mean = (profiles.sum(1)[own] - profiles[own, own]) / (profiles.shape[1] - 1)
-        profiles[own, own] = mean
+        rows, columns = torch.from_numpy(chosen.copy()), torch.arange(len(chosen))
+        if at.condition.keeps_rows:
+            own = profiles[rows, columns]
+            others = (profiles.sum(1)[rows] - own) / (profiles.shape[1] - 1)
+            profiles[rows, columns] = others
         profiles = profiles - profiles.mean(1, keepdim=True)
         return _Profiles(torch.nn.functional.normalize(profiles, dim=1), at.sample_units)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +60,9 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     }
     (snippet,) = blocks("README.md", "python")
     exec(compile(snippet, "README.md", "exec"), names)
-    assert names["report"].verdict.label in snippet
+    rows = names["report"].frame()
+    assert {"benchmark", "function", "slice transfer"} <= set(rows.group[rows.headline])
+    assert rows.condition.str.startswith("shift.unlabelled.production").any()
     assert (tmp_path / "audit" / "report.html").is_file()
 
 
@@ -97,25 +101,38 @@ def test_readme_make_targets_exist() -> None:
 
 
 def test_contributing_examples_are_one_file_each(tmp_path: Path) -> None:
-    """The measure and the condition of CONTRIBUTING register and show up in an audit."""
-    program = "\n".join(
-        [
-            *blocks("CONTRIBUTING.md", "python"),
-            "import torch, ringtest",
-            "from torch import nn",
-            "hidden = lambda: nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))",
-            "net = lambda: nn.Sequential(nn.Flatten(), hidden())",
-            "data = ringtest.AuditData(torch.rand(120, 1, 4, 4), torch.arange(120) % 3)",
-            "cells = [('outputs.score', 'shift.darkness')]",
-            "report = ringtest.audit([net(), net()], net(), data, cells=cells, progress=False)",
-            "rows = report.frame()",
-            "assert rows.query(\"measure == 'structure.participation'\").student.gt(1).all()",
-            "assert (rows.condition == 'shift.darkness').sum() == 1",
-        ]
+    """The measure and the condition of CONTRIBUTING, dropped into their areas and nothing else."""
+    # Links are followed: a package with its areas inside, as it is installed.
+    shutil.copytree(
+        ROOT / "src" / "ringtest",
+        tmp_path / "ringtest",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
-    file = tmp_path / "example.py"
-    file.write_text(program)
+    examples = blocks("CONTRIBUTING.md", "python")
+    for name, example in zip(
+        ("probes/participation.py", "shift/darkness.py"), examples, strict=True
+    ):
+        assert example.startswith(f"# {name}")
+        (tmp_path / "ringtest" / name).write_text(example)
+    program = """
+import torch, ringtest
+from torch import nn
+assert str(ringtest.__file__).startswith(HERE), ringtest.__file__
+hidden = lambda: nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
+net = lambda: nn.Sequential(nn.Flatten(), hidden())
+data = ringtest.AuditData(torch.rand(120, 1, 4, 4), torch.arange(120) % 3)
+cells = [("outputs.score", "shift.darkness")]
+report = ringtest.audit([net(), net()], net(), data, cells=cells, progress=False)
+rows = report.frame()
+assert rows.query("measure == 'structure.participation'").student.gt(1).all()
+assert (rows.measure == "structure.participation").any()
+assert (rows.condition == "shift.darkness").sum() == 1
+"""
     done = subprocess.run(
-        [sys.executable, "-I", str(file)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", program.replace("HERE", repr(str(tmp_path)))],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr

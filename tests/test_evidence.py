@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ringtest import AuditData, blocks, evidence, moments, tasks
+from ringtest import AuditData, blocks, evidence, margins, moments, tasks
 from ringtest.condition import Clean, Condition
 from ringtest.errors import ConfigError, SubjectError
 from ringtest.evidence import Wanted
@@ -129,18 +129,18 @@ def test_only_what_is_wanted_is_kept() -> None:
 
 
 def test_the_sample_is_bounded_and_outcomes_are_not() -> None:
-    n = blocks.SAMPLE + 300
+    n = margins.SAMPLE + 300
     case = Case(n)
     found = case.gather(wanted=Wanted(outcomes=True, sample=True, moments=True))
     seen = found.evidence["m0"]
-    assert len(found.rows) == blocks.SAMPLE
+    assert len(found.rows) == margins.SAMPLE
     assert bool((np.diff(found.rows) > 0).all())
     np.testing.assert_array_equal(found.rows, blocks.sample_rows(n))
     assert seen.score.shape == (n,)
     assert seen.predictions.shape == (n,)
     assert found.cross["m0", "m1"][seen.names[-1], seen.names[-1]].n == n
     for values in (seen.outputs, *seen.sample.values()):
-        assert values.shape[0] == blocks.SAMPLE
+        assert values.shape[0] == margins.SAMPLE
     with torch.no_grad():
         expected = case.nets[0][:2](case.data.inputs[found.rows])
     torch.testing.assert_close(seen.last, expected)
@@ -252,7 +252,7 @@ def test_teacher_and_student_may_be_one_object() -> None:
 def test_the_sample_is_deterministic_and_spread() -> None:
     rows = blocks.sample_rows(10_000)
     np.testing.assert_array_equal(rows, blocks.sample_rows(10_000))
-    assert len(np.unique(rows)) == blocks.SAMPLE
+    assert len(np.unique(rows)) == margins.SAMPLE
     per_tenth = np.histogram(rows, bins=10, range=(0, 10_000))[0]
     assert per_tenth.min() > 150
     np.testing.assert_array_equal(blocks.sample_rows(7), np.arange(7))

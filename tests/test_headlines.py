@@ -442,7 +442,7 @@ def test_the_likeness_of_a_student_is_to_the_mean_member(rng, seen, setting):
         for n, s in (("m0", 0.3), ("m1", 0.4), ("m2", 0.5), ("s", 0.9), ("r", 0.6))
     }
     members = ["m0", "m1", "m2"]
-    found = compare.likeness(CKA, models, members, ["s"], ["r"], at)["s"]
+    found = compare.likeness(CKA, models, members, ["s"], {"s": ["r"]}, at)["s"]
 
     def f(a, b):
         return CKA.compare(CKA.prepare(models[a], at), CKA.prepare(models[b], at)).value
@@ -460,11 +460,11 @@ def test_one_crash_stays_its_own(rng, seen, setting):
     at = setting(x)
     models = {n: seen(x, name=n) for n in ("m0", "m1", "good", "dead")}
     models["dead"].sample["last"] = np.zeros(3)  # no tensor: a crash
-    found = compare.likeness(CKA, models, ["m0", "m1"], ["good", "dead"], [], at)
+    found = compare.likeness(CKA, models, ["m0", "m1"], ["good", "dead"], {}, at)
     assert isinstance(found["good"], Likeness)
     assert found["dead"].status == "error"
     models["m1"].sample["last"] *= 0
-    found = compare.likeness(CKA, models, ["m0", "m1"], ["good"], [], at)
+    found = compare.likeness(CKA, models, ["m0", "m1"], ["good"], {}, at)
     assert found["good"].status == "not_measurable"
 
 

@@ -85,7 +85,7 @@ def test_padded_distributed_samplers():
         assert sizes.sum() == n
         assert sizes.max() - sizes.min() <= 1
     kept = blocks.sample_rows(5000)
-    assert len(np.unique(kept)) == blocks.SAMPLE
+    assert len(np.unique(kept)) == margins.SAMPLE
     assert (np.diff(kept) > 0).all()
     assert not (np.diff(kept) == kept[1] - kept[0]).all()
 

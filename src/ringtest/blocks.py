@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ringtest import margins
+
 BLOCK: Final = 256
 """The one unit of forward batch, random seed, sharding and caching."""
-SAMPLE: Final = 2_048
-"""Rows kept of each layer."""
 
 
 def blocks(n: int) -> Iterator[tuple[int, slice]]:
@@ -42,7 +42,7 @@ def row_hash(n: int, seed: int = 0) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
-def sample_rows(n: int, size: int = SAMPLE) -> NDArray[np.int64]:
+def sample_rows(n: int, size: int = margins.SAMPLE) -> NDArray[np.int64]:
     """Indices, ascending, of the rows whose representation is kept: those of least hash.
 
     It depends on n and size alone, so every model and condition keeps the same rows.

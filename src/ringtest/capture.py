@@ -88,8 +88,13 @@ def output_tensor(value: Any) -> Tensor | None:
     return logits if isinstance(logits, Tensor) else first_tensor(value)
 
 
-def pooled(value: Any, b: int, pool: Axis, batch: int | None = 0) -> Tensor | None:
-    """A module's value as (b, features) floats; None if it does not hold one row per input."""
+def pooled(
+    value: Any, b: int, pool: Axis, batch: int | None = 0, mask: Tensor | None = None
+) -> Tensor | None:
+    """A module's value as (b, features) floats; None if it does not hold one row per input.
+
+    Steps of sequences are averaged over the (b, length) mask, where there is one of their length.
+    """
     tensor = first_tensor(value)
     if tensor is None or batch is None or tensor.is_nested or tensor.ndim < 2:
         return None
@@ -104,6 +109,10 @@ def pooled(value: Any, b: int, pool: Axis, batch: int | None = 0) -> Tensor | No
         tensor = tensor.unflatten(0, (b, -1))
     if tensor.ndim == 2 or pool == "flat":
         return tensor.reshape(b, -1)
+    steps = mask is not None and tensor.ndim == 3 and tensor.shape[1] == mask.shape[1]
+    if mask is not None and steps and pool == "features":
+        weights = mask.to(tensor.device, tensor.dtype)
+        return (weights[:, :, None] * tensor).sum(1) / weights.sum(1, keepdim=True)
     axes = range(1, tensor.ndim - 1) if pool == "features" else range(2, tensor.ndim)
     return tensor.mean(dim=tuple(axes))
 
@@ -115,12 +124,14 @@ class Capture:
     layers: tuple[Layer, ...]
     rows: int = 0
     """Rows of the current block; set before each forward pass."""
+    mask: Tensor | None = None
+    """(rows, length) steps that count, where the data say so."""
     values: dict[str, Tensor] = field(default_factory=dict)
     """name -> (b, d) float tensors."""
 
     def store(self, layer: Layer, value: Any) -> None:
         """Keep a module's value, pooled."""
-        tensor = pooled(value, self.rows, layer.pool, layer.batch)
+        tensor = pooled(value, self.rows, layer.pool, layer.batch, self.mask)
         if tensor is not None:
             # A copy: what comes next may work in place.
             self.values[layer.name] = tensor.detach().to("cpu", torch.float32, copy=True)

@@ -92,7 +92,10 @@ def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bo
         gates=[g.gate() for g in asked.config.gate],
         fresh=fresh,
         progress=not quiet,
-        config={"file": asked.config.as_dict()},
+        config={
+            "file": asked.config.as_dict(),
+            "command": f"ringtest audit {path.name} --seed {asked.arguments['seed']}",
+        },
     )
     console = Console()
     _show(found, console, brief=quiet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ class Failure:
 
     status: Status
     reason: str
+    of_teacher: bool = False
+    """Whether it was a member or a reference that failed, not the student."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +120,27 @@ def likeness(
     evidence: Mapping[str, Evidence],
     members: Sequence[str],
     students: Sequence[str],
-    references: Sequence[str],
+    references: Mapping[str, Sequence[str]],
     at: Setting,
 ) -> dict[str, Likeness | Failure]:
-    """Similarity of every student to the members, computed once for members and references."""
+    """Similarity of every student to the members, computed once for members and references.
+
+    Args:
+        entry: the similarity.
+        evidence: what each model showed.
+        members: names of the members.
+        students: names of the students.
+        references: the references of each student.
+        at: the condition.
+    """
+    honest = list(dict.fromkeys(name for names in references.values() for name in names))
     prepared = {
         name: _guarded(evidence[name], lambda e: entry.prepare(e, at))
-        for name in (*members, *references, *students)
+        for name in (*members, *honest, *students)
     }
-    for name in (*members, *references):
+    for name in (*members, *honest):
         if isinstance(prepared[name], Failure):
-            return dict.fromkeys(students, prepared[name])
+            return dict.fromkeys(students, replace(prepared[name], of_teacher=True))
 
     def similarity(a: str, b: str) -> Estimate:
         return entry.compare(prepared[a], prepared[b])
@@ -143,10 +155,10 @@ def likeness(
             for j in range(k)
         }
         band = estimates.mean(list(between.values())) if between else None
-        null = estimates.mean([to_members(r) for r in references]) if references else None
+        nulls = {name: to_members(name) for name in honest}
         chance = entry.chance([prepared[m] for m in members])
     except NotMeasurable as error:
-        return dict.fromkeys(students, Failure("not_measurable", str(error)))
+        return dict.fromkeys(students, Failure("not_measurable", str(error), of_teacher=True))
     left_out = tuple(
         float(np.mean([e.value for pair_, e in between.items() if k in pair_]))
         for k in range(len(members) if between else 0)
@@ -163,6 +175,8 @@ def likeness(
             continue
         shares = [getattr(prepared[n], "heaviest", None) for n in (*members, name)]
         heaviest = max((s for s in shares if s is not None), default=None)
+        own = [nulls[r] for r in references.get(name, ())]
+        null = estimates.mean(own) if own else None
         out[name] = Likeness(mine, band, null, left_out, chance, heaviest)
     return out
 

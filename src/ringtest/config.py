@@ -185,7 +185,7 @@ def parse(form: type[T], file: str, values: dict[str, Any]) -> T:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         near = [p.name for p in path.parent.glob("*.toml")]
         raise ConfigError(str(path), "is not there", close_to(path.name, near)) from None

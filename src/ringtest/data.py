@@ -38,6 +38,8 @@ class AuditData:
         train: inputs (or AuditData) that the student was distilled on, for leakage checks.
         modality: ``image`` (n, channels, height, width), ``table`` (n, features), ``tokens``
             (n, length) integers, ``sequence`` (n, length, features); None: read off the shape.
+        mask: (n, length) true where a token or step counts; layers are pooled over those alone.
+        unit_ids: reserved for causal language models.
 
     Raises DataError, in one line, for whatever is not as it must be.
     """
@@ -52,6 +54,8 @@ class AuditData:
     unlabelled: Mapping[str, Tensor] | None = None
     train: Any = None
     modality: Modality | None = None
+    mask: Any = None
+    unit_ids: Any = None
     warnings: list[str] = field(default_factory=list, init=False)
     """What the checks noticed without refusing it."""
 
@@ -67,6 +71,9 @@ class AuditData:
         if self.cluster is not None:
             self.cluster = _codes(_column("cluster", self.cluster, self.n))
         self.bounds = _bounds(self.bounds, self.inputs)
+        self.mask = _mask(self.mask, self.inputs)
+        if self.unit_ids is not None:
+            raise DataError("unit_ids", "come with causal-lm", "leave them out")
         self.unlabelled = self._unlabelled()
         if isinstance(self.train, AuditData):
             self.train = self.train.inputs
@@ -106,6 +113,8 @@ class AuditData:
             parts.append(("cluster", self.cluster))
         assert self.unlabelled is not None
         parts += [(f"unlabelled.{k}", _numpy(v)) for k, v in self.unlabelled.items()]
+        if self.mask is not None:
+            parts.append(("mask", self.mask.numpy()))
         if self.train is not None:
             parts.append(("train", _numpy(self.train)))
         return parts
@@ -154,11 +163,18 @@ def _inputs(name: str, value: Any) -> Tensor:
         if isinstance(value, np.ndarray | list | tuple):
             try:
                 array = np.asarray(value)
-                value = torch.as_tensor(array if array.flags.writeable else array.copy())
+                # A copy in native order: torch takes no reversed or big-endian array.
+                value = torch.as_tensor(array.astype(array.dtype.newbyteorder("="), order="C"))
             except (TypeError, ValueError) as error:
                 raise DataError(name, f"cannot be a tensor ({error})", "give numbers") from error
         else:
-            raise DataError(name, f"is a {type(value).__name__}", "give a tensor or array (n, ...)")
+            raise DataError(
+                name,
+                f"is a {type(value).__name__}",
+                "give a tensor or array (n, ...); data sets come with a later version",
+            )
+    if value.layout != torch.strided or value.is_meta:
+        raise DataError(name, f"is a {value.layout} tensor", "give a dense tensor with values")
     if value.ndim < 2:
         raise DataError(
             name, f"has shape {tuple(value.shape)}", "give (n, ...) with at least 2 axes"
@@ -172,6 +188,8 @@ def _inputs(name: str, value: Any) -> Tensor:
         raise DataError(
             name, "is uint8 images", "give floats, and the model the same, e.g. inputs / 255"
         )
+    if tensor.dtype == torch.float64:
+        tensor = tensor.float()
     if tensor.is_floating_point():
         bad = ~torch.isfinite(tensor.reshape(tensor.shape[0], -1)).all(dim=1)
         if bool(bad.any()):
@@ -181,8 +199,6 @@ def _inputs(name: str, value: Any) -> Tensor:
                 f"{int(bad.sum())} rows hold NaN or infinity, the first is row {first}",
                 "drop or impute them",
             )
-        if tensor.dtype == torch.float64:
-            tensor = tensor.float()
     return tensor
 
 
@@ -229,7 +245,10 @@ def row_codes(inputs: Tensor) -> NDArray[np.int64]:
 
 
 def _column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) -> NDArray[Any]:
-    array = _numpy(value) if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = _numpy(value) if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError as error:
+        raise DataError(name, f"is no array ({error})", "give one value a row") from error
     if array.ndim not in ((1, 2) if wide else (1,)):
         raise DataError(name, f"has shape {array.shape}", f"give ({n},)")
     if array.shape[0] != n:
@@ -237,6 +256,8 @@ def _column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) ->
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).reshape(n, -1).any(axis=1).sum())
         raise DataError(name, f"{bad} rows hold NaN or infinity", "drop those rows")
+    if array.dtype.kind in "mM" and np.isnat(array).any():
+        raise DataError(name, f"{int(np.isnat(array).sum())} rows hold no time", "drop those rows")
     if array.dtype.kind == "O":
         bad = sum(_missing(v) for v in array.reshape(-1))
         if bad:
@@ -271,6 +292,8 @@ def _codes(values: NDArray[Any]) -> NDArray[np.int64]:
 def _bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
     if value is None:
         return None
+    if isinstance(value, Tensor | np.ndarray):
+        value = value.tolist()
     if not (isinstance(value, Sequence) and len(value) == 2):
         raise DataError("bounds", f"is {value!r}", "give (low, high)")
     try:
@@ -289,6 +312,17 @@ def _bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
     return low, high
 
 
+def _mask(value: Any, inputs: Tensor) -> Tensor | None:
+    if value is None:
+        return None
+    mask = torch.as_tensor(value).detach().cpu().bool()
+    if mask.shape != inputs.shape[:2]:
+        raise DataError("mask", f"has shape {tuple(mask.shape)}", f"give {tuple(inputs.shape[:2])}")
+    if not bool(mask.any(dim=1).all()):
+        raise DataError("mask", "leaves some rows without a single step", "drop those rows")
+    return mask
+
+
 def _invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
     if value is None:
         return {}
@@ -302,7 +336,8 @@ def _invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
             raise DataError(field_name, f"is a {type(function).__name__}", "give a callable")
         head = inputs[:2].clone()
         try:
-            out = function(head)
+            with torch.random.fork_rng(devices=[]):
+                out = function(head)
         except Exception as error:
             raise DataError(
                 field_name, f"raised {type(error).__name__}: {error}", "mend it"

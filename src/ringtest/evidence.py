@@ -168,6 +168,7 @@ def gather(
         tick: called with the number of rows done, for each model and block.
     """
     x_all = condition.inputs(data)
+    mask = data.mask if condition.keeps_rows else None
     n = int(x_all.shape[0])
     rows = blocks.sample_rows(n)
     clean = condition.role == "clean"
@@ -192,6 +193,8 @@ def gather(
                         if changed is None or condition.scope != "shared":
                             rng = blocks.generator(seed, condition.key, number)
                             changed = condition.batch(looked_at[model.name], x, y, rng)
+                        if captures[model.name] is not None:
+                            captures[model.name].mask = None if mask is None else mask[part]
                         _see(
                             looked_at[model.name],
                             changed,

@@ -79,27 +79,43 @@ def claim(
     files = (
         [target / FILE] if students is None else [target / folder_name(s) / FILE for s in students]
     )
-    if students is not None and len(set(files)) < len(files):
+    for name in students or ():
+        made = folder_name(name)
+        if len(made.encode()) > 200 or made in (FILE, PAGE):
+            raise ReportError("student", f"{name[:40]!r} makes no folder name", "rename it")
+    if students is not None and len({str(f).lower() for f in files}) < len(files):
         raise ReportError("student", "two names give one folder name", "rename one of them")
     there = [target / FILE, *target.glob(f"*/{FILE}")]
     for file in there:
         if fresh or not file.is_file():
             continue
         fix = "name another folder, or replace it with fresh=True (--fresh)"
-        try:
-            known = json.loads(file.read_text("utf-8"))["config"]["identity"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise ReportError(
-                f"output folder {target}", "holds a report of unknown origin", fix
-            ) from error
+        known = _identity(file)
+        if known is None:
+            raise ReportError(f"output folder {target}", f"holds a {FILE} of unknown origin", fix)
         if known != identity or file not in files:
             raise ReportError(f"output folder {target}", "belongs to another audit", fix)
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove the reports that an earlier audit left in a folder: none outlives its audit."""
+    """Remove the reports that an earlier audit left in a folder: none outlives its audit.
+
+    Files of the same name that no audit wrote stay where they are.
+    """
     target = Path(folder)
-    for file in [target / FILE, *target.glob(f"*/{FILE}")]:
+    ours = [f for f in (target / FILE, *target.glob(f"*/{FILE}")) if _identity(f) is not None]
+    for file in ours:
         file.unlink(missing_ok=True)
         file.with_name(PAGE).unlink(missing_ok=True)
-    (target / PAGE).unlink(missing_ok=True)
+    if ours:
+        (target / PAGE).unlink(missing_ok=True)
+
+
+def _identity(file: Path) -> dict[str, Any] | None:
+    """What a stored report was an audit of; None for a file that no audit wrote."""
+    try:
+        data = json.loads(file.read_text("utf-8"))
+        found = data["config"]["identity"] if "integrity" in data else None
+    except (ValueError, KeyError, TypeError, OSError):
+        return None
+    return found if isinstance(found, dict) else None

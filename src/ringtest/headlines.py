@@ -255,9 +255,12 @@ class Judge(Standing):
             **self.layers_of(entry),
         }
         failures = [f for _, f, _, _ in seen if isinstance(f, Failure)]
+        unknown = [f for f in failures if f.status == "context"]
+        if unknown:
+            # Without a drift to compare with, nothing here is judged, whatever else went wrong.
+            return compare.failed_row(entry, CERTIFIED, unknown[0], **fields)
         if failures:
-            context = all(f.status == "context" for f in failures)
-            judged = {} if context else {"headline": True, "required": True, "null": null}
+            judged = {"headline": True, "required": True, "null": null}
             return compare.failed_row(entry, CERTIFIED, failures[0], **fields, **judged)
         made = [
             (

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from ringtest.decision import Verdict
+from ringtest.decision import Scope, Verdict
 from ringtest.errors import ReportError
 from ringtest.measurement import STATUSES, Measurement
 from ringtest.policy import Policy
@@ -44,8 +44,14 @@ def parse(data: Any) -> tuple[Policy, list[Measurement]]:
     missing = [s for s in SECTIONS if s not in data]
     if missing:
         raise ReportError("report", f"lacks {', '.join(missing)}", "audit again")
-    if not isinstance(data["verdict"], dict):
-        raise ReportError("verdict", "is no JSON object", "audit again")
+    for name in ("verdict", "policy", "subjects", "data", "config", "environment", "timing"):
+        if not isinstance(data[name], dict):
+            raise ReportError(name, "is no JSON object", "audit again")
+    unknown = sorted(data.keys() - set(SECTIONS))
+    if unknown:
+        raise ReportError("report", f"holds unknown {', '.join(unknown)}", "audit again")
+    if data["verdict"].get("scope") not in get_args(Scope):
+        raise ReportError("verdict.scope", "is not known", "audit again")
     try:
         policy = Policy.from_dict(data["policy"])
         rows = [_row(i, r) for i, r in enumerate(data["measurements"])]
@@ -68,6 +74,16 @@ def _row(index: int, values: Any) -> Measurement:
             raise TypeError(f"row {index}: {name} is {value!r}")
         if row.headline and row.status in ("pass", "fail", "inconclusive") and math.isnan(value):
             raise ValueError(f"row {index}: {name} is null in a judged row")
+    flags: tuple[Any, ...] = (row.headline, row.required)
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise TypeError(f"row {index}: headline and required are true or false")
+    turned = -row.delta if row.direction == "higher" else row.delta
+    for name, value, said in (
+        ("delta", row.student - row.teacher, row.delta),
+        ("harm", turned, row.harm),
+    ):
+        if row.headline and row.measured and not math.isclose(value, said, abs_tol=1e-6):
+            raise ValueError(f"row {index}: {name} is {said}, its row says {value}")
     return row
 
 

@@ -27,6 +27,9 @@ ROW_SD: Final = {
     "outputs.consistency": 0.3,
     "similarity.cka": 0.6,
     "similarity.neighbours": 0.5,
+    "probe.slice_transfer": 0.5,
+    "structure.twin_spread": 0.8,
+    "structure.invariance_spread": 0.4,
 }
 """Assumed standard error of a headline times the root of its rows. For outputs: one row in ten is
 answered differently, sqrt(.1 x .9). For similarities: what `ringtest demo` shows, rounded up."""
@@ -47,7 +50,7 @@ class Need:
 def needs(case: Case) -> list[Need]:
     """Rows that show, with power .8, that a student without any harm lies within each margin."""
     tables = {
-        "clean": ("benchmark", {"benchmark": margins.BENCHMARK}),
+        "clean": ("benchmark", {"benchmark": margins.BENCHMARK, **margins.STRUCTURE}),
         "unlabelled": ("each unlabelled set", margins.UNLABELLED),
         "certified": ("certified", margins.CERTIFIED),
         "off_support": ("off support", margins.OFF_SUPPORT),

@@ -16,6 +16,8 @@ MIN_N: Final = 100
 """Least number of rows of a judged slice or set."""
 MIN_GROUPS: Final = 3
 """Least number of judged groups for ``sound``."""
+SAMPLE: Final = 2_048
+"""Rows whose layers are kept."""
 RESAMPLES: Final = 2_000
 """Resamples of the paired bootstrap."""
 CI_LEVEL: Final = 0.95

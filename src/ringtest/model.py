@@ -46,7 +46,7 @@ class Model:
             value = self.function(self.placed(x))
         except RingtestError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SubjectError(
                 self.name,
                 f"raised {type(error).__name__} on inputs of shape {tuple(x.shape)}: {error}",
@@ -126,7 +126,10 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
     )
     # Nested tensors have no shape that a layer could be read from.
     nested = [(m, m.use_nested_tensor) for m, _ in training if isinstance(m, nn.TransformerEncoder)]
+    dtype = torch.get_default_dtype()
     try:
+        # What we draw and keep must not depend on the caller's default.
+        torch.set_default_dtype(torch.float32)
         for module, _ in training:
             module.training = False
         for encoder, _ in nested:
@@ -135,6 +138,7 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
         with torch.inference_mode(False):
             yield
     finally:
+        torch.set_default_dtype(dtype)
         for encoder, use in nested:
             encoder.use_nested_tensor = use
         for module, mode in training:

@@ -19,6 +19,9 @@ from ringtest.measure import Measure, PairMeasure
 from ringtest.measurement import Measurement, Null
 
 OFF_SUPPORT: Final = "shift.off_support"
+_NOT_KIN: Final = (
+    "The references have another architecture than the student: off support they are context."
+)
 
 
 @dataclass
@@ -29,11 +32,13 @@ class Standing:
     same_architecture: bool
     """The student has the module types and parameter shapes of every member."""
     references: bool
-    """Honest models of the student's kind were given."""
+    """Honest models were given."""
     embedding: bool
     """The benchmark of an embedding model is its fidelity on clean data."""
     layers: Layers
     seed: int
+    kindred: bool = True
+    """The references have the student's own module types and parameter shapes."""
 
     @property
     def single(self) -> bool:
@@ -56,23 +61,26 @@ def off_support_rows(
     assert group is not None
     fields = {"group": group, "statistic": entry.statistic, **standing.layers_of(entry)}
     judged = {"headline": True, "required": True}
+    # A condition that the teacher itself cannot bear says nothing about the student.
     failures = [f for _, f in seen if isinstance(f, Failure)]
-    if failures:
-        why = failures[0]
-        return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
+    own = [f for f in failures if not f.of_teacher]
+    if own:
+        return [compare.failed_row(entry, OFF_SUPPORT, own[0], null="band", **fields, **judged)]
     usable = [(c, f) for c, f in seen if isinstance(f, Likeness) and beyond_chance(f)]
     if not usable:
         why = Failure("not_measurable", "off support the members agree no more than by chance")
+        why = failures[0] if failures else why
         return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
     kept = [f for _, f in usable]
     names = [c.key for c, _ in usable]
-    if standing.single:
-        return [_level_row(standing, entry, kept, names, {**fields, **judged})]
+    kin = standing.references and standing.kindred
     out = []
+    if standing.members == 1 and not kin:
+        out.append(_level_row(standing, entry, kept, names, {**fields, **judged}))
     if standing.members > 1:
         bands = [f.members for f in kept if f.members is not None]
         null: Null = "band"
-        if not standing.same_architecture and not standing.references:
+        if not standing.same_architecture and not kin:
             null = "band void"
         made = _null_row(standing, entry, kept, bands, names, {**fields, **judged})
         made = replace(made, null=null, margin=band_margin(group, kept, standing.members))
@@ -83,7 +91,11 @@ def off_support_rows(
     if standing.references:
         nulls = [f.references for f in kept if f.references is not None]
         made = _null_row(standing, entry, kept, nulls, names, {**fields, **judged})
-        out.append(replace(made, null="references", margin=margins.REFERENCES[group]))
+        made = replace(made, null="references", margin=margins.REFERENCES[group])
+        if not kin:
+            # What an architecture does to similarity would be held against the student.
+            made = replace(made, headline=False, required=False, reason=_NOT_KIN)
+        out.append(made)
     return out
 
 

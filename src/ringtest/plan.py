@@ -66,8 +66,7 @@ def make(
 
     Raises ConfigError for an extra cell that matches no measure or no condition.
     """
-    layers = all(m.layers is not None for m in models)
-    gradients = all(m.gradients for m in models)
+    members = [m for m in models if m.role == "member"]
     found = [
         c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
     ]
@@ -84,7 +83,7 @@ def make(
             )
             if not (asked or condition.role in entry.on):
                 continue
-            reason = _obstacle(entry, condition, data, task, layers, gradients)
+            reason = _obstacle(entry, condition, data, task, members)
             if reason is None:
                 chosen.append(entry)
             elif asked or (entry.group is not None and reason != _MEANINGLESS):
@@ -110,17 +109,21 @@ def _obstacle(
     condition: Condition,
     data: AuditData,
     task: AnyTask,
-    layers: bool,
-    gradients: bool,
+    members: Sequence[Model],
 ) -> str | None:
     """Why a measure cannot be read under a condition, or None."""
     if not entry.applies(condition, data, task):
         return _MEANINGLESS
+    return next((why for m in members if (why := beyond(entry, condition, m))), None)
+
+
+def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
+    """What a model lacks for a measure under a condition, or None."""
     inside = entry.needs & {"sample", "layers", "moments"} and "outcomes" not in entry.needs
-    if inside and not layers:
-        return "a subject shows only its outputs"
-    if (condition.scope == "own" or "gradients" in entry.needs) and not gradients:
-        return "a subject gives no gradients"
+    if inside and model.layers is None:
+        return f"{model.name} shows only its outputs"
+    if (condition.scope == "own" or "gradients" in entry.needs) and not model.gradients:
+        return f"{model.name} gives no gradients"
     return None
 
 
@@ -143,5 +146,7 @@ def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
             )
         if not any(fnmatchcase(f.id, c) or fnmatchcase(f.key, c) for f in found):
             raise ConfigError(
-                "cells", f"no condition matches {c!r}", close_to(c, [f.id for f in found])
+                "cells",
+                f"no condition matches {c!r}",
+                close_to(c, dict.fromkeys(f.id for f in found)),
             )

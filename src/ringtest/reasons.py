@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ringtest import inference
+from ringtest import inference, margins
 from ringtest.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -23,18 +23,14 @@ def sentence(verdict: Verdict) -> str:
             where = " and ".join([", ".join(failing[:-1]), failing[-1]])
             return f"The student does not carry the teacher's inside: {where} fail."
         case "sound":
-            where = (
-                ""
-                if _has_elsewhere(verdict)
-                else ", on the benchmark's domain and off support only"
-            )
+            where = "" if _has_elsewhere(verdict) else f", {_where(verdict)} only"
             return f"The student matches the score and kept the teacher's inside{where}."
         case _:
             matched = "matches the score" if verdict.matched else "may match the score"
             return f"The student {matched}, but the evidence decides neither way."
 
 
-def reasons(verdict: Verdict) -> list[str]:
+def reasons(verdict: Verdict, policy: Policy) -> list[str]:
     """Sentences, worst first, each naming measure, condition, layers, values and interval."""
     rows = verdict.rows
     out: list[str] = []
@@ -57,8 +53,7 @@ def reasons(verdict: Verdict) -> list[str]:
         f"{_name(r)} is undecided: {describe(r)}." for r in judged if r.status == "inconclusive"
     ]
     out += [
-        f"{_name(r)} could not be measured: {r.measure} on {r.condition}"
-        f"{': ' + r.reason if r.reason else ''}."
+        f"{_name(r)} could not be measured: {r.measure} on {r.condition}{_why(r, policy)}."
         for r in judged
         if r.status in ("not_measurable", "error")
     ]
@@ -74,14 +69,15 @@ def reasons(verdict: Verdict) -> list[str]:
     if verdict.label == "sound":
         passed = [n for n, g in verdict.groups.items() if g.status == "pass"]
         out.append(f"Every required group passes: {', '.join(passed)}.")
+    if verdict.label == "inconclusive" and not verdict.matched:
+        out += ["Whether the student matches the benchmark is undecided." for _ in benchmark[:1]]
     if not _has_elsewhere(verdict) and verdict.label in ("sound", "inconclusive"):
         out.append(
-            "No unlabelled inputs from elsewhere were judged: this holds on the benchmark's domain "
-            "and off support only."
+            f"No unlabelled inputs from elsewhere were judged: this holds {_where(verdict)} only."
         )
     if any(r.null == "band void" for r in rows):
         out.append(
-            "The student has another architecture than the members and there are no references: "
+            "The student has another architecture than the members and no references of its own: "
             "the member band is void, so constant structural loss was not tested."
         )
     out += list(dict.fromkeys(r.reason for r in rows if r.group and not r.headline and r.reason))
@@ -94,7 +90,7 @@ def settle(verdict: Verdict, policy: Policy) -> list[str]:
     out: list[str] = []
     judged = [r for r in rows if r.headline]
     if verdict.label == "inconclusive":
-        out += _rows_needed(judged, policy)
+        out += _rows_needed(verdict, policy)
         small = [r for r in judged if 0 < r.n < policy.min_n]
         out += [
             f"Give at least {policy.min_n} rows for {r.measure} on {r.condition} (it had {r.n})."
@@ -105,12 +101,15 @@ def settle(verdict: Verdict, policy: Policy) -> list[str]:
                 "Give references: independently trained, honest models of the student's kind."
             )
     if verdict.label in ("inconclusive", "sound"):
-        if not _has_elsewhere(verdict):
+        given = any(r.condition.startswith("shift.unlabelled.") for r in rows)
+        if not _has_elsewhere(verdict) and not given:
             out.append(
                 "Give unlabelled inputs from elsewhere (production traffic, another domain): "
                 "the sharpest condition known, and it needs no labels."
             )
-        if not any(r.group == "slice transfer" for r in rows):
+        # Slices are compared by what a probe reads off them: without targets there is nothing.
+        targets = any(r.measure == "outputs.score" for r in rows)
+        if targets and not any(r.group == "slice transfer" for r in rows):
             out.append("Give a group column, so that slices can be compared.")
     if verdict.label == "fractured":
         out.append(
@@ -124,22 +123,35 @@ def settle(verdict: Verdict, policy: Policy) -> list[str]:
     return out
 
 
-def _rows_needed(judged: list[Measurement], policy: Policy) -> list[str]:
-    undecided = [r for r in judged if r.status == "inconclusive"]
-    needs = [
-        (n, r)
-        for r in undecided
-        if (n := inference.needed_n(r.harm, r.margin, r.se, r.n, policy.alpha)) is not None
-        and n > r.n
-    ]
-    if not needs:
-        return []
-    n, row = max(needs, key=lambda pair: pair[0])
-    if n > 1_000_000:
-        return [
-            f"{row.measure} on {row.condition} lies at its margin: no number of rows settles it."
-        ]
-    return [f"About {n:,} rows would settle {row.measure} on {row.condition} (now {row.n:,})."]
+_SAMPLED = ("similarity.", "structure.", "probe.")
+"""Measures that read layers, of at most ``margins.SAMPLE`` rows whatever is given."""
+_FAR = 20
+"""More rows than so many times those at hand is no advice."""
+
+
+def _why(row: Measurement, policy: Policy) -> str:
+    if row.reason:
+        return f": {row.reason}"
+    return f": {row.n} rows, at least {policy.min_n} are needed" if row.n < policy.min_n else ""
+
+
+def _rows_needed(verdict: Verdict, policy: Policy) -> list[str]:
+    """How many rows would settle what is undecided, in the groups that do not fail already."""
+    failing = {name for name, g in verdict.groups.items() if g.status == "fail"}
+    out, most = [], 0
+    for row in verdict.rows:
+        if not row.headline or row.status != "inconclusive" or row.group in failing:
+            continue
+        n = inference.needed_n(row.harm, row.margin, row.se, row.n, policy.alpha)
+        limit = margins.SAMPLE if row.measure.startswith(_SAMPLED) else _FAR * row.n
+        if n is None or n > limit:
+            where = f"{row.measure} on {row.condition}"
+            out.append(f"{where} lies too near its margin for more rows to settle it.")
+        elif n > row.n:
+            most = max(most, n)
+    if most:
+        out.insert(0, f"About {most:,} rows a set would settle what else is undecided.")
+    return out
 
 
 def describe(row: Measurement) -> str:
@@ -205,6 +217,12 @@ def _ratio(row: Measurement) -> float:
 
 def _name(row: Measurement) -> str:
     return str(row.group).capitalize()
+
+
+def _where(verdict: Verdict) -> str:
+    """Where a verdict without inputs from elsewhere holds."""
+    off = any(r.headline and r.condition == "shift.off_support" for r in verdict.rows)
+    return "on the benchmark's domain" + (" and off support" if off else "")
 
 
 def _has_elsewhere(verdict: Verdict) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from typing import Generic, Protocol, TypeVar
@@ -70,7 +71,15 @@ class Registry(Generic[N]):
         if Registry._loaded:
             return
         Registry._loaded = True
-        for area in ("shift", "perturb", "probes"):
-            importlib.import_module(f"ringtest.{area}")
-        for entry in entry_points(group="ringtest"):
-            entry.load()
+        try:
+            for area in ("shift", "perturb", "probes"):
+                package = importlib.import_module(f"ringtest.{area}")
+                # Every module of an area: a new measure or condition is a new file, no more.
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{package.__name__}.{module.name}")
+            for entry in entry_points(group="ringtest"):
+                entry.load()
+        except BaseException:
+            # A registry loaded in part would leave measures out without a word.
+            Registry._loaded = False
+            raise

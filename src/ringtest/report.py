@@ -76,9 +76,13 @@ class Report:
         """
         from ringtest import reports
 
+        # Drawn before anything is written: what cannot be drawn leaves nothing behind.
+        return self._write(folder, reports.html(self))
+
+    def _write(self, folder: str | os.PathLike[str], page: str) -> Path:
         target = make_folder(folder)
         write_atomically(target / FILE, json.dumps(self.data, indent=1, allow_nan=False) + "\n")
-        write_atomically(target / PAGE, reports.html(self))
+        write_atomically(target / PAGE, page)
         return target
 
     def _repr_html_(self) -> str:
@@ -124,10 +128,12 @@ class ReportSet(Mapping[str, Report]):
         """Write ``FOLDER/NAME/report.{json,html}`` for each and ``FOLDER/report.html`` for all."""
         from ringtest import reports
 
+        pages = {name: reports.html(report) for name, report in self.items()}
+        whole = reports.html_set(self)
         target = make_folder(folder)
         for name, report in self.items():
-            report.save(target / folder_name(name))
-        write_atomically(target / PAGE, reports.html_set(self))
+            report._write(target / folder_name(name), pages[name])
+        write_atomically(target / PAGE, whole)
         return target
 
     def _repr_html_(self) -> str:
@@ -179,6 +185,14 @@ def _check_complete(path: str, found: dict[str, Report]) -> None:
     missing = sorted(named - found.keys())
     if missing:
         raise ReportError(path, f"lacks the report of {', '.join(missing)}", "audit again")
+    first, *others = found.values()
+    for other in others:
+        if any(other.data[k] != first.data[k] for k in ("config", "policy", "task")):
+            raise ReportError(
+                path,
+                f"{first.student} and {other.student} are of different audits",
+                "audit all students together",
+            )
 
 
 def gate(report: Report | ReportSet | str | os.PathLike[str], policy: Policy | None = None) -> Exit:
@@ -210,8 +224,13 @@ def _load(path: Path) -> Report:
             str(path), f"holds {constant}, which no report of ours does", "audit again"
         )
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise ReportError(str(path), "names a key twice", "audit again")
+        return dict(pairs)
+
     try:
-        data = json.loads(path.read_text("utf-8"), parse_constant=refuse)
+        data = json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, OSError) as error:
         raise ReportError(str(path), f"cannot be read ({error})", "audit again") from error
     try:

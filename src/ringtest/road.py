@@ -62,6 +62,11 @@ def prepare(
     cells: Sequence[Cell] = (),
 ) -> Case:
     """Check all arguments and plan the audit, running each model on a few rows only."""
+    asked: Any = cells
+    if not isinstance(asked, list | tuple) or not all(
+        isinstance(cell, list | tuple) and len(cell) == 2 for cell in asked
+    ):
+        raise ConfigError("cells", f"are {cells!r}", 'give pairs ("measure", "condition")')
     if not isinstance(data, AuditData):
         raise DataError("data", f"is a {type(data).__name__}", "give ringtest.AuditData(...)")
     if type(seed) is not int or seed < 0:
@@ -118,11 +123,20 @@ def audit(
     Raises RingtestError, in one line, for whatever cannot be used.
     """
     started = time.perf_counter()
-    case = prepare(teacher, student, data, task, references, layers, metric, seed, cells)
+    # Not only models draw: importing a library for the first time may, too.
+    with evaluating([]):
+        case = prepare(teacher, student, data, task, references, layers, metric, seed, cells)
+    if not all(isinstance(g, Gate) for g in gates):
+        raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
+    layers = layers if isinstance(layers, str) else list(layers)
     identity = {
         "task": task,
         "data": data.fingerprint,
         "teacher": [m.weights_hash for m in case.members],
+        "students": {name: m.weights_hash for name, m in case.students.items()},
+        "references": [m.weights_hash for m in case.references],
+        "seed": seed,
+        "layers": layers,
     }
     if out is not None:
         claim(out, identity, list(case.students) if case.several else None, fresh)
@@ -131,7 +145,7 @@ def audit(
     timing["total"] = time.perf_counter() - started
     settings = {
         "task": task,
-        "layers": layers if isinstance(layers, str) else list(layers),
+        "layers": layers,
         "seed": seed,
         "cells": [list(c) for c in cells],
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
@@ -149,7 +163,7 @@ def audit(
             student=name,
             task=case.task.name,
             subjects=sections.subjects(case.members, model, case.references),
-            data=sections.data(data),
+            data=sections.data(data, [*case.members, *case.references, model]),
             not_measured=sections.not_measured(case.plan.not_measured, rows[name]),
             config=settings,
             environment=environment.describe(seed, device),
@@ -192,11 +206,13 @@ def run(case: Case, tell: Progress) -> tuple[dict[str, list[Measurement]], dict[
 def _judge(case: Case, student: Model) -> Judge:
     last = case.members[0].layers
     mine = student.layers
+    kin = [r for r in case.references if r.architecture == student.architecture]
     return Judge(
         members=len(case.members),
         same_architecture=student.architecture is not None
         and {m.architecture for m in case.members} == {student.architecture},
         references=bool(case.references),
+        kindred=bool(kin),
         embedding=case.task.name == "embedding",
         layers=Layers(last.last.name if last else None, mine.last.name if mine else None),
         seed=case.seed,
@@ -245,6 +261,9 @@ def _stage(
     for name, model in case.students.items():
         judge = judges[name]
         for entry in stage.measures:
+            # What a student cannot do is not asked of it; the verdict's scope says so.
+            if plan.beyond(entry, condition, model):
+                continue
             if isinstance(entry, ModelMeasure):
                 found = compare.pair(readings[entry.id], members, model.name)
                 left = judge.see_readings(entry, condition, found)
@@ -255,7 +274,7 @@ def _stage(
                 rows[name].append(
                     compare.likeness_row(entry, condition, like, judge.layers, case.seed)
                 )
-        if stage.wanted.moments:
+        if stage.wanted.moments and model.layers is not None:
             rows[name] += layer_pairs.rows(gathered, members, model.name)
 
 
@@ -273,7 +292,7 @@ def _measure(
 ]:
     """Readings and similarities of all models; the teacher's are computed once for all students."""
     members = [m.name for m in case.members]
-    honest = [m.name for m in case.references]
+    honest = {m.name: _references(case, m) for m in case.students.values()}
     students = [m.name for m in case.students.values()]
     readings: dict[str, dict[str, Any]] = {}
     likenesses: dict[str, dict[str, Likeness | Failure]] = {}
@@ -302,6 +321,12 @@ def _certify(
                 judge.certify(condition, value, moved=case.task.name != "classification")
             elif tell is None and condition.role == "unlabelled":
                 judge.elsewhere(condition, value)
+
+
+def _references(case: Case, student: Model) -> list[str]:
+    """The references of the student's own architecture; all of them where it has none."""
+    kin = [r.name for r in case.references if r.architecture == student.architecture]
+    return kin or [r.name for r in case.references]
 
 
 def _moment_pairs(case: Case) -> list[tuple[Model, Model]]:

@@ -34,8 +34,8 @@ def subjects(
     }
 
 
-def data(rows: AuditData) -> dict[str, Any]:
-    """The ``data`` of ``report.json``."""
+def data(rows: AuditData, models: Sequence[Model] = ()) -> dict[str, Any]:
+    """The ``data`` of ``report.json``, with what was noticed of the models' outputs on it."""
     groups = {}
     for column, values in rows.groups.items():
         labels, counts = np.unique(values, return_counts=True)
@@ -47,7 +47,14 @@ def data(rows: AuditData) -> dict[str, Any]:
         "modality": rows.modality,
         "groups": groups,
         "unlabelled": {k: int(v.shape[0]) for k, v in (rows.unlabelled or {}).items()},
-        "warnings": list(rows.warnings),
+        "warnings": [
+            *rows.warnings,
+            *(
+                f"{m.name}: outputs are probabilities, not logits"
+                for m in models
+                if m.probabilities
+            ),
+        ],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -52,6 +53,9 @@ class Subject:
                 f"names {' and '.join(given) or 'no model'}",
                 "give one of load, factory (with weights), hf, exported",
             )
+        for way in ("load", "factory"):
+            if ways[way] is not None and not isinstance(ways[way], str):
+                raise ConfigError(f"subject.{way}", f"is {ways[way]!r}", "write module:callable")
         for way in _LATER:
             if ways[way] is not None:
                 raise ConfigError(f"subject.{way}", "comes with a later version", "use load")
@@ -84,6 +88,7 @@ class Subject:
 
 def teacher(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -> list[Model]:
     """The members of a teacher: one model, or a list of them."""
+    _check_wanted(layers)
     given = resolved("teacher", given)
     if isinstance(given, nn.ModuleList):
         given = list(given)
@@ -106,6 +111,9 @@ def students(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -
     if isinstance(given, dict):
         if not given:
             raise SubjectError("student", "is an empty dict", "give at least one student")
+        twice = [n for n, count in Counter(map(str, given)).items() if count > 1]
+        if twice:
+            raise SubjectError("student", f"has two names that read {twice[0]!r}", "rename one")
         return {
             str(name): prepare(
                 f"student {name!r}",
@@ -118,6 +126,12 @@ def students(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -
             for name, m in given.items()
         }
     return {"student": prepare("student", "student", given, task, data, layers)}
+
+
+def _check_wanted(wanted: Any) -> None:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise ConfigError("layers", f"is {wanted!r}", 'give "auto", or names and globs of modules')
 
 
 def references(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -> list[Model]:
@@ -134,17 +148,22 @@ def references(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto")
         raise ConfigError("references", f"is {given!r}", "give a list of models")
     if not isinstance(given, list | tuple | nn.ModuleList):
         given = [given]
-    return [
+    found = [
         prepare(f"reference[{i}]", "reference", resolved(f"reference[{i}]", m), task, data, layers)
         for i, m in enumerate(given)
     ]
+    for model in found:
+        if model.layers is None:
+            raise SubjectError(model.name, "shows only its outputs", "give it as an nn.Module")
+    return found
 
 
 def check_layers(wanted: Any, models: Sequence[Model]) -> None:
     """Raise SubjectError for a pattern that matches in no model at all."""
     if wanted == "auto":
         return
-    for pattern in [wanted] if isinstance(wanted, str) else wanted:
+    patterns = [wanted] if isinstance(wanted, str) else wanted
+    for pattern in patterns:
         with_layers = [m for m in models if m.layers is not None]
         if all(m.layers is not None and pattern in m.layers.unmatched for m in with_layers):
             known = dict.fromkeys(n for m in with_layers if m.layers for n in m.layers.known)

@@ -22,8 +22,6 @@ class Task:
 
     name: ClassVar[str]
     score_name: str
-    outputs_of: ClassVar[str]
-    """What the canonical outputs are, in words."""
 
     def __init__(self, data: AuditData, metric: Metric | None) -> None:
         """Check the targets; raises DataError."""
@@ -58,6 +56,8 @@ class Task:
             raise ConfigError(
                 "metric", f"raised {type(error).__name__}: {error}", "mend it"
             ) from error
+        if value.is_floating_point() and bool(value.isnan().any()):
+            raise ConfigError("metric", "gave NaN", "return a number for every row")
         if value.shape != (outputs.shape[0],):
             raise ConfigError(
                 "metric",
@@ -90,7 +90,6 @@ class Classification(Task):
     """One class per row. Canonical outputs are log-probabilities (b, C)."""
 
     name = "classification"
-    outputs_of = "log-probabilities"
 
     def __init__(self, data: AuditData, metric: Metric | None) -> None:
         """Targets are (n,) integers from 0; classes that never occur are noted."""
@@ -112,8 +111,11 @@ class Classification(Task):
             raise DataError("targets", f"hold {y.min()}", "classes count from 0")
         self.targets = torch.from_numpy(y)
         self.least = int(y.max()) + 1
-        absent = sorted(set(range(self.least)) - set(np.unique(y).tolist()))
-        notice = f"targets: classes {absent[:10]} never occur"
+        # Attacks and shifts read the targets off the data: there is one form of them.
+        data.targets = y
+        seen = np.unique(y)
+        absent = np.setdiff1d(np.arange(min(self.least, len(seen) + 10)), seen)[:10].tolist()
+        notice = f"targets: classes {absent} never occur"
         # The same data may be audited more than once.
         if absent and notice not in data.warnings:
             data.warnings.append(notice)
@@ -168,7 +170,6 @@ class Regression(Task):
     """Real values. Canonical outputs are (b, k)."""
 
     name = "regression"
-    outputs_of = "values"
 
     def __init__(self, data: AuditData, metric: Metric | None) -> None:
         """Targets are (n,) or (n, k) floats that are not all equal."""
@@ -223,7 +224,6 @@ class Embedding(Task):
     """
 
     name = "embedding"
-    outputs_of = "embedding"
 
     def __init__(self, data: AuditData, metric: Metric | None) -> None:
         """No targets are needed; a metric needs them."""
@@ -257,11 +257,11 @@ TASKS: Final[dict[str, type[AnyTask]]] = {
 }
 
 
-def make(name: str, data: AuditData, metric: Metric | None = None) -> AnyTask:
+def make(name: Any, data: AuditData, metric: Metric | None = None) -> AnyTask:
     """The task of a name. Raises ConfigError for an unknown one."""
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         later = "comes later" if name == "causal-lm" else "is not known"
-        raise ConfigError("task", f"{name!r} {later}", close_to(name, TASKS))
+        raise ConfigError("task", f"{name!r} {later}", close_to(str(name), TASKS))
     if metric is not None and not callable(metric):
         raise ConfigError(
             "metric", f"is a {type(metric).__name__}", "give a callable or leave it out"

@@ -139,5 +139,7 @@ def _architecture(module: nn.Module) -> str:
     parts = [
         (type(m).__qualname__, [tuple(p.shape) for p in m.parameters(recurse=False)])
         for m in module.modules()
+        # A wrapper without parameters of its own is no other architecture.
+        if next(m.children(), None) is None or next(m.parameters(recurse=False), None) is not None
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

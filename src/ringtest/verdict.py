@@ -66,7 +66,7 @@ def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Ve
     )
     return replace(
         verdict,
-        reasons=tuple(reasons.reasons(verdict)),
+        reasons=tuple(reasons.reasons(verdict, policy)),
         settle=tuple(reasons.settle(verdict, policy)),
     )
 

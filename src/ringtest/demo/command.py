@@ -74,7 +74,7 @@ def run(out: Path, seed: int = 0, quiet: bool = False) -> list[Line]:
             ),
             seed=seed,
             progress=lambda what, share: tell(f"audit: {view.condition(what)}", share),
-            config={"demo": True},
+            config={"demo": True, "command": f"ringtest demo --seed {seed}"},
         )
         assert isinstance(found, ReportSet)
         tell("writing reports", 0.0)
