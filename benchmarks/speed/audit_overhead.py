@@ -14,12 +14,12 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,9 @@ def one(rows: int) -> None:
 
     data = AuditData(torch.randn(rows, 64), torch.arange(rows) % 10)
     road.audit([mlp(), mlp(), mlp()], mlp(), data, progress=False)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # ru_maxrss would be that of the parent, from which this process was forked.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(peak, data.inputs.numel() * 4 / 2**20)
 
 
