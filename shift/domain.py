@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
-from ringtest.data import row_codes
+from ringtest.checks import row_codes
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import (

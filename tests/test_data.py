@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ringtest import AuditData
-from ringtest.data import row_codes
+from ringtest.checks import row_codes
 from ringtest.errors import DataError
 
 N = 240

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from ringtest import compare, environment, evidence, plan, sections, subjects, tasks
+from ringtest.checks import row_codes
 from ringtest.compare import Failure, Layers, Likeness
-from ringtest.data import AuditData, row_codes
+from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError
 from ringtest.files import claim, sweep
 from ringtest.headlines import Judge
