@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import r2_score
 
 from ringtest import AuditData, tasks
 from ringtest.errors import ConfigError, DataError, RingtestError, SubjectError
@@ -117,11 +118,10 @@ def test_accuracy_and_predictions() -> None:
 
 @pytest.mark.parametrize("columns", [1, 2])
 def test_the_mean_regression_score_is_r_squared(columns: int) -> None:
-    sklearn_metrics = pytest.importorskip("sklearn.metrics")
     y = logits(columns).double().numpy()
     task = tasks.make("regression", data(y[:, 0] if columns == 1 else y))
     outputs = task.canonical(logits(columns) + 0.3 * torch.ones(columns), False)
-    expected = sklearn_metrics.r2_score(y, outputs.numpy(), multioutput="uniform_average")
+    expected = r2_score(y, outputs.numpy(), multioutput="uniform_average")
     assert float(task.score(outputs, task.targets).mean()) == pytest.approx(expected)
 
 

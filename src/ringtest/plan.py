@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -37,7 +37,6 @@ class Plan:
     stages: tuple[Stage, ...]
     not_measured: tuple[dict[str, Any], ...] = ()
     models: int = 0
-    _rows: int = field(default=0, repr=False)
 
     @property
     def passes(self) -> int:

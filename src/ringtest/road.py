@@ -207,13 +207,12 @@ def run(case: Case, tell: Progress) -> tuple[dict[str, list[Measurement]], dict[
 def _judge(case: Case, student: Model) -> Judge:
     last = case.members[0].layers
     mine = student.layers
-    kin = [r for r in case.references if r.architecture == student.architecture]
     return Judge(
         members=len(case.members),
         same_architecture=student.architecture is not None
         and {m.architecture for m in case.members} == {student.architecture},
         references=bool(case.references),
-        kindred=bool(kin),
+        kindred=bool(_kin(case, student)),
         embedding=case.task.name == "embedding",
         layers=Layers(last.last.name if last else None, mine.last.name if mine else None),
         seed=case.seed,
@@ -293,7 +292,10 @@ def _measure(
 ]:
     """Readings and similarities of all models; the teacher's are computed once for all students."""
     members = [m.name for m in case.members]
-    honest = {m.name: _references(case, m) for m in case.students.values()}
+    # All references where none is of the student's kind: their drift is still worth knowing.
+    honest = {
+        m.name: [r.name for r in _kin(case, m) or case.references] for m in case.students.values()
+    }
     students = [m.name for m in case.students.values()]
     readings: dict[str, dict[str, Any]] = {}
     likenesses: dict[str, dict[str, Likeness | Failure]] = {}
@@ -324,10 +326,9 @@ def _certify(
                 judge.elsewhere(condition, value)
 
 
-def _references(case: Case, student: Model) -> list[str]:
-    """The references of the student's own architecture; all of them where it has none."""
-    kin = [r.name for r in case.references if r.architecture == student.architecture]
-    return kin or [r.name for r in case.references]
+def _kin(case: Case, student: Model) -> list[Model]:
+    """The references of the student's own architecture."""
+    return [r for r in case.references if r.architecture == student.architecture]
 
 
 def _moment_pairs(case: Case) -> list[tuple[Model, Model]]:
