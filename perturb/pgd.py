@@ -88,7 +88,7 @@ class PGD(Condition):
             if len(rows) == 0:
                 break
             begin = (clean + eps * start)[rows].clamp(low[rows], high[rows])
-            run = _Run(model, loss, y[rows], low[rows], high[rows], x.dtype)
+            run = _Run(model, loss, rows, y[rows], low[rows], high[rows], x.dtype)
             points, margins = run.climb(begin, self.steps, eps)
             better = margins < lowest[rows]
             lowest[rows[better]] = margins[better]
@@ -103,12 +103,14 @@ class _Run:
         self,
         model: Model,
         loss: losses.Loss,
+        block: Tensor,
         y: Tensor,
         low: Tensor,
         high: Tensor,
         dtype: torch.dtype,
     ) -> None:
         self.model, self.loss, self.y = model, loss, y
+        self.block = block  # rows of the block that the examples are
         self.low, self.high, self.dtype = low, high, dtype
 
     def climb(self, point: Tensor, steps: int, eps: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,7 +135,7 @@ class _Run:
         y = self.y[rows]
         with torch.set_grad_enabled(not last):
             leaf = point.detach().requires_grad_(not last)
-            logits = self.model.logits(leaf.to(self.dtype)).float()
+            logits = self.model.logits(leaf.to(self.dtype), self.block[rows]).float()
         margins = losses.margin(logits.detach(), y)
         if last:
             return margins, None

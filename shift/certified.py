@@ -68,7 +68,7 @@ def dictionary(data: AuditData) -> dict[str, Change]:
     if common.is_numeric(data):
         return _of_numbers(data)
     if common.is_tokens(data):
-        return _of_tokens(data.inputs.reshape(-1))
+        return _of_tokens(data)
     return {}
 
 
@@ -137,11 +137,13 @@ def _of_numbers(data: AuditData) -> dict[str, Change]:
     }
 
 
-def _of_tokens(seen: Tensor) -> dict[str, Change]:
-    """Shares of a row's pairs of neighbours and of its places, at least one each."""
+def _of_tokens(data: AuditData) -> dict[str, Change]:
+    """Shares of a row's pairs of neighbouring words and of its words, at least one each."""
+    frame = data.frame_tokens
+    seen = tokens.vocabulary(data.inputs, frame)
     return {
-        "order": lambda x, rng: tokens.neighbours_swapped(x, 0.1, rng),
-        "dropout": lambda x, rng: tokens.replaced(x, seen, 0.05, rng),
+        "order": lambda x, rng: tokens.neighbours_swapped(x, frame, 0.1, rng),
+        "dropout": lambda x, rng: tokens.replaced(x, seen, frame, 0.05, rng),
     }
 
 

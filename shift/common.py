@@ -17,7 +17,7 @@ POOL_LEAST: Final = 64
 
 def is_numeric(data: AuditData) -> bool:
     """Whether the inputs are real numbers, of any modality."""
-    return data.inputs.is_floating_point()
+    return data.rows.main.is_floating_point()
 
 
 def is_images(data: AuditData) -> bool:

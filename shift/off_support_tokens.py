@@ -24,31 +24,32 @@ class TokensOffSupport(OffSupport):
         """Rows of at least two tokens."""
         return common.is_tokens(data) and data.inputs.shape[1] > 1
 
+    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
+        """Keep the tokenizer's frame, and the words of the data."""
+        super().fit(subjects, data, rng)
+        self._frame = data.frame_tokens
+        self._seen = tokens.vocabulary(data.inputs, self._frame)
+
 
 @condition
 class Shuffled(TokensOffSupport):
-    """The tokens of each row in a random order."""
+    """The words of each row in a random order; padding and the tokenizer's frame stay."""
 
     kind = "shift.off_support.shuffled"
-    about = "the tokens of each row in a random order"
+    about = "the words of each row in a random order"
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The shuffled rows."""
-        return tokens.shuffled(x, rng)
+        return tokens.shuffled(x, self._frame, rng)
 
 
 @condition
 class Random(TokensOffSupport):
-    """Every token drawn by itself from all the tokens of the data, as often as they occur."""
+    """Every word drawn by itself from all words of the data, as often as they occur."""
 
     kind = "shift.off_support.random"
-    about = "every token drawn at random, as often as it occurs in the data"
-
-    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Keep the tokens of the data."""
-        super().fit(subjects, data, rng)
-        self._seen = data.inputs.reshape(-1)
+    about = "every word drawn at random, as often as it occurs in the data"
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
-        """As many random rows as ``x`` has."""
-        return tokens.drawn(self._seen, x, rng)
+        """As many random rows as ``x`` has, as long as they are."""
+        return tokens.drawn(x, self._seen, self._frame, rng)

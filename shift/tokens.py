@@ -1,6 +1,7 @@
 """Operations on a batch of integer tokens (b, length). Every row is treated by itself.
 
-Padding is not known here (a mask comes with a later version): it moves with the words.
+Tokens in ``frame`` (padding, and what a tokenizer puts around every row) are never moved, replaced
+or drawn: a mask that goes along with the tokens stays right, and the words alone are disturbed.
 """
 
 from __future__ import annotations
@@ -11,24 +12,40 @@ from torch import Tensor
 from ringtest.shift import common
 
 
-def shuffled(x: Tensor, rng: torch.Generator) -> Tensor:
-    """The tokens of each row in a random order."""
-    return x.gather(1, common.uniform(x.shape, rng, x).argsort(dim=1))
+def words(x: Tensor, frame: Tensor) -> Tensor:
+    """(b, length) true where a token is no part of the frame."""
+    return ~torch.isin(x, frame.to(x.device))
 
 
-def drawn(seen: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
-    """Tokens in the shape of ``x``, each drawn by itself from all tokens ``seen`` (m,)."""
-    return seen[common.integers(len(seen), x.shape, rng, seen)].to(x.device)
+def vocabulary(x: Tensor, frame: Tensor) -> Tensor:
+    """(m,) all words that occur, as often as they do; all tokens where nothing else does."""
+    found = x[words(x, frame)]
+    return found if len(found) else x.reshape(-1)
 
 
-def replaced(x: Tensor, seen: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """A share of each row's places, at least one, takes a token drawn from all ``seen``."""
-    places = _chosen(x.shape[0], x.shape[1], share, rng, x)
-    return torch.where(places, drawn(seen, x, rng), x)
+def shuffled(x: Tensor, frame: Tensor, rng: torch.Generator) -> Tensor:
+    """The words of each row in a random order."""
+    moves = words(x, frame)
+    # The places of a row's words, in order; then the same places in a random order.
+    here = torch.where(moves, torch.arange(x.shape[1], device=x.device), x.shape[1])
+    draws = torch.where(moves, common.uniform(x.shape, rng, x), 2.0)
+    order, source = here.argsort(dim=1, stable=True), draws.argsort(dim=1, stable=True)
+    return x.scatter(1, order, x.gather(1, source))
 
 
-def neighbours_swapped(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """A share of each row's pairs of neighbours, at least one, changes places.
+def drawn(x: Tensor, seen: Tensor, frame: Tensor, rng: torch.Generator) -> Tensor:
+    """Every word drawn by itself from all words ``seen`` (m,)."""
+    return torch.where(words(x, frame), _draws(seen, x, rng), x)
+
+
+def replaced(x: Tensor, seen: Tensor, frame: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """A share of each row's words, at least one, takes a word drawn from all ``seen``."""
+    places = _chosen(words(x, frame), share, rng, x)
+    return torch.where(places, _draws(seen, x, rng), x)
+
+
+def neighbours_swapped(x: Tensor, frame: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """A share of each row's pairs of neighbouring words, at least one, changes places.
 
     Pairs do not overlap; whether they start at the first or the second token is drawn for each row.
     """
@@ -36,19 +53,25 @@ def neighbours_swapped(x: Tensor, share: float, rng: torch.Generator) -> Tensor:
     if length < 2:
         return x.clone()
     late = common.integers(2, (rows, 1), rng, x) if length > 2 else torch.zeros_like(x[:, :1])
-    chosen = _chosen(rows, length // 2, share, rng, x)
     first = 2 * torch.arange(length // 2, device=x.device) + late.long()
     # In an even row the last pair of a late start would reach over the end.
-    chosen &= first + 1 < length
+    inside = first + 1 < length
+    moves = torch.nn.functional.pad(words(x, frame), (0, 2))
+    able = inside & moves.gather(1, first) & moves.gather(1, first + 1)
+    chosen = _chosen(able, share, rng, x)
     order = torch.arange(length + 2, device=x.device).repeat(rows, 1)
     order.scatter_(1, first, torch.where(chosen, first + 1, first))
     order.scatter_(1, first + 1, torch.where(chosen, first, first + 1))
     return x.gather(1, order[:, :length])
 
 
-def _chosen(rows: int, places: int, share: float, rng: torch.Generator, like: Tensor) -> Tensor:
-    """(rows, places) booleans, of which each row has the share, at least one, true."""
-    count = max(1, round(share * places))
-    first = common.uniform((rows, places), rng, like).topk(count, dim=1).indices
-    none = torch.zeros((rows, places), dtype=torch.bool, device=like.device)
-    return none.scatter_(1, first, True)
+def _draws(seen: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
+    return seen[common.integers(len(seen), x.shape, rng, seen)].to(x.device, x.dtype)
+
+
+def _chosen(able: Tensor, share: float, rng: torch.Generator, like: Tensor) -> Tensor:
+    """(rows, places) booleans, of which each row has the share of its able ones, at least one."""
+    count = (share * able.sum(dim=1, keepdim=True)).round().clamp(min=1)
+    draws = torch.where(able, common.uniform(able.shape, rng, like), -1.0)
+    rank = draws.argsort(dim=1, descending=True).argsort(dim=1)
+    return able & (rank < count)

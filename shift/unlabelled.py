@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from torch import Tensor
-
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import DataError, close_to
+from ringtest.inputs import Rows
 
 
 @condition
@@ -26,9 +25,9 @@ class Unlabelled(Condition):
         """One instance for each set."""
         return [cls(name) for name in data.unlabelled or ()]
 
-    def inputs(self, data: AuditData) -> Tensor:
+    def start(self, data: AuditData) -> Rows:
         """The rows of the set. Raises DataError if the data have none of that name."""
-        sets = data.unlabelled or {}
+        sets = data.elsewhere
         if self.name is None or self.name not in sets:
             raise DataError(
                 f"unlabelled[{self.name!r}]", "is not given", close_to(str(self.name), sets)

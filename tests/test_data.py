@@ -35,7 +35,7 @@ def broken(x: torch.Tensor) -> torch.Tensor:
 NAMES = np.array(["a", "b", None] * (N // 3), dtype=object)
 
 REFUSED = {
-    "inputs a dict": ({"inputs": {"a": rows()}}, "inputs"),
+    "inputs an empty dict": ({"inputs": {}}, "inputs"),
     "inputs a string": ({"inputs": "rows.csv"}, "inputs"),
     "inputs a frame": ({"inputs": pd.DataFrame(rows().numpy())}, "inputs"),
     "inputs of words": ({"inputs": [["a", "b"], ["c", "d"]]}, "inputs"),

@@ -7,61 +7,18 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest.errors import DataError, close_to
+from ringtest.inputs import Form, Rows
+from ringtest.tables import codes, numpy
 
 Invariance = Callable[[Tensor], Tensor]
 Modality = Literal["image", "table", "tokens", "sequence"]
 MODALITIES: Final[tuple[Modality, ...]] = ("image", "table", "tokens", "sequence")
-
-
-def inputs(name: str, value: Any) -> Tensor:
-    """Inputs as a dense tensor of finite values; raises DataError."""
-    if isinstance(value, Mapping):
-        raise DataError(name, "is a dict of tensors", "dict inputs come with a later version")
-    if not isinstance(value, Tensor):
-        if isinstance(value, np.ndarray | list | tuple):
-            try:
-                array = np.asarray(value)
-                # A copy in native order: torch takes no reversed or big-endian array.
-                value = torch.as_tensor(array.astype(array.dtype.newbyteorder("="), order="C"))
-            except (TypeError, ValueError) as error:
-                raise DataError(name, f"cannot be a tensor ({error})", "give numbers") from error
-        else:
-            raise DataError(
-                name,
-                f"is a {type(value).__name__}",
-                "give a tensor or array (n, ...); data sets come with a later version",
-            )
-    if value.layout != torch.strided or value.is_meta:
-        raise DataError(name, f"is a {value.layout} tensor", "give a dense tensor with values")
-    if value.ndim < 2:
-        raise DataError(
-            name, f"has shape {tuple(value.shape)}", "give (n, ...) with at least 2 axes"
-        )
-    if value.shape[0] == 0 or value.numel() == 0:
-        raise DataError(name, f"is empty, shape {tuple(value.shape)}", "give at least one row")
-    if value.is_complex() or value.dtype == torch.bool:
-        raise DataError(name, f"is {value.dtype}", "give float values or integer tokens")
-    tensor: Tensor = value.detach()
-    if tensor.dtype == torch.uint8 and tensor.ndim > 2:
-        raise DataError(
-            name, "is uint8 images", "give floats, and the model the same, e.g. inputs / 255"
-        )
-    if tensor.dtype == torch.float64:
-        tensor = tensor.float()
-    if tensor.is_floating_point():
-        bad = ~torch.isfinite(tensor.reshape(tensor.shape[0], -1)).all(dim=1)
-        if bool(bad.any()):
-            first = int(bad.nonzero()[0])
-            raise DataError(
-                name,
-                f"{int(bad.sum())} rows hold NaN or infinity, the first is row {first}",
-                "drop or impute them",
-            )
-    return tensor
+Layout = Literal["NCHW", "NHWC"]
+_COLOURS: Final = (1, 3, 4)
 
 
 def modality(inputs: Tensor, given: Modality | None) -> Modality:
@@ -82,10 +39,51 @@ def modality(inputs: Tensor, given: Modality | None) -> Modality:
     return {2: "table", 4: "image"}.get(inputs.ndim, "sequence")  # type: ignore[return-value]
 
 
-def numpy(value: Tensor) -> NDArray[Any]:
-    """As an array; NumPy knows no bfloat16."""
-    value = value.detach().cpu()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+def layout(inputs: Tensor, kind: Modality, given: Layout | None) -> Layout | None:
+    """Where images have their channels; raises DataError where that must be said.
+
+    Shapes of (n, height, width, 1, 3 or 4) with equal height and width are taken for channels last
+    by nobody but the user: rotating them about the wrong axes would go unnoticed.
+    """
+    if kind != "image":
+        if given is not None:
+            raise DataError("layout", f"is {given!r}, inputs are no images", "leave it out")
+        return None
+    if given is None:
+        _, a, b, c = inputs.shape
+        if c in _COLOURS and a not in _COLOURS and b != c:
+            raise DataError(
+                "layout",
+                f"inputs of shape {tuple(inputs.shape)} look like channels last",
+                "say layout='NHWC', or 'NCHW' if they are not",
+            )
+        return "NCHW"
+    if given not in ("NCHW", "NHWC"):
+        raise DataError("layout", f"{given!r} is not known", "give 'NCHW' or 'NHWC'")
+    return given
+
+
+def normalise(value: Any, channels: int | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(mean, std) by channel; raises DataError.
+
+    Args:
+        value: (mean, std), each a number or one a channel.
+        channels: channels of images, features of others; None where inputs are tokens.
+    """
+    rule = f"give (mean, std), numbers or {channels} values each"
+    if channels is None:
+        raise DataError("normalise", "is given, inputs are tokens", "leave it out")
+    try:
+        mean, std = (tuple(np.asarray(v, dtype=np.float64).reshape(-1).tolist()) for v in value)
+    except (TypeError, ValueError) as error:
+        raise DataError("normalise", f"is {value!r}", rule) from error
+    for part in (mean, std):
+        if len(part) not in (1, channels) or not np.isfinite(part).all():
+            raise DataError("normalise", f"is {value!r}", rule)
+    if min(std) <= 0:
+        raise DataError("normalise", f"has a std of {min(std):g}", "give std above 0")
+    wide = max(len(mean), len(std))
+    return mean * (wide // len(mean)), std * (wide // len(std))
 
 
 def row_codes(inputs: Tensor) -> NDArray[np.int64]:
@@ -94,65 +92,24 @@ def row_codes(inputs: Tensor) -> NDArray[np.int64]:
     Rows are told apart by exact integer sums under random odd weights: sorting wide rows themselves
     would compare them byte by byte, many times over.
     """
-    words: NDArray[Any] = np.ascontiguousarray(numpy(inputs).reshape(inputs.shape[0], -1))
-    words = words.view(np.uint8 if words.itemsize < 4 else np.uint32)
-    rng = np.random.default_rng(0)
-    weights = rng.integers(0, 2**63, size=words.shape[1], dtype=np.uint64) * np.uint64(2)
+    words = _words(inputs[:1]).shape[1]
+    weights = np.random.default_rng(0).integers(0, 2**63, size=words, dtype=np.uint64)
+    weights *= np.uint64(2)
     weights += np.uint64(1)
-    step = max(1, (1 << 22) // words.shape[1])
-    parts = [
-        (words[low : low + step] * weights).sum(axis=1, dtype=np.uint64)
-        for low in range(0, words.shape[0], step)
-    ]
-    return codes(np.concatenate(parts))
-
-
-def column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) -> NDArray[Any]:
-    """One value (or, if ``wide``, one row) for each input; raises DataError."""
-    try:
-        array = numpy(value) if isinstance(value, Tensor) else np.asarray(value)
-    except ValueError as error:
-        raise DataError(name, f"is no array ({error})", "give one value a row") from error
-    if array.ndim not in ((1, 2) if wide else (1,)):
-        raise DataError(name, f"has shape {array.shape}", f"give ({n},)")
-    if array.shape[0] != n:
-        raise DataError(name, f"has {array.shape[0]} rows, inputs have {n}", "give one a row")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).reshape(n, -1).any(axis=1).sum())
-        raise DataError(name, f"{bad} rows hold NaN or infinity", "drop those rows")
-    if array.dtype.kind in "mM" and np.isnat(array).any():
-        raise DataError(name, f"{int(np.isnat(array).sum())} rows hold no time", "drop those rows")
-    if array.dtype.kind == "O":
-        bad = sum(missing(v) for v in array.reshape(-1))
-        if bad:
-            raise DataError(name, f"{bad} rows hold no value", "fill them or drop those rows")
-        array = np.array(array.tolist())
-        # Values of several types cannot be sorted.
-        array = array.astype(str) if array.dtype.kind == "O" else array
-    return array
-
-
-def missing(value: Any) -> bool:
-    """None, and what a data frame has for it: NaN, NaT, NA."""
-    return value is None or type(value).__name__ in ("NaTType", "NAType") or value != value
-
-
-def columns(name: str, value: Any, n: int) -> dict[str, NDArray[Any]]:
-    """Columns by name, each checked; none for None."""
-    if value is None:
-        return {}
-    if hasattr(value, "to_dict") and hasattr(value, "columns"):
-        value = {str(c): value[c].to_numpy() for c in value.columns}
-    if not isinstance(value, Mapping):
-        raise DataError(
-            name, f"is a {type(value).__name__}", "give a DataFrame or a dict name -> (n,)"
+    step = max(1, (1 << 22) // words)
+    return codes(
+        np.concatenate(
+            [
+                (_words(inputs[low : low + step]) * weights).sum(axis=1, dtype=np.uint64)
+                for low in range(0, inputs.shape[0], step)
+            ]
         )
-    return {str(k): column(f"{name}[{k!r}]", v, n) for k, v in value.items()}
+    )
 
 
-def codes(values: NDArray[Any]) -> NDArray[np.int64]:
-    """(n,) codes from 0 that are equal for equal values."""
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+def _words(rows: Tensor) -> NDArray[Any]:
+    flat: NDArray[Any] = np.ascontiguousarray(numpy(rows).reshape(rows.shape[0], -1))
+    return flat.view(np.uint8 if flat.itemsize < 4 else np.uint32)
 
 
 def bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
@@ -180,7 +137,7 @@ def bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
 
 
 def mask(value: Any, inputs: Tensor) -> Tensor | None:
-    """(n, length) true where a step counts, or None; raises DataError."""
+    """(n, length) true where a token or step counts, or None; raises DataError."""
     if value is None:
         return None
     mask = torch.as_tensor(value).detach().cpu().bool()
@@ -191,18 +148,49 @@ def mask(value: Any, inputs: Tensor) -> Tensor | None:
     return mask
 
 
-def invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
-    """Callables by name, each tried on two rows; raises DataError."""
+def frame_tokens(rows: Rows) -> Tensor:
+    """(k,) ids of tokens that no condition moves or replaces: padding, and a tokenizer's frame.
+
+    Padding is what stands where the mask is false. A frame token is one that opens every row, or
+    that ends every row (its last place that counts).
+    """
+    x, mask = rows.main, rows.mask
+    if x.is_floating_point() or x.ndim != 2:
+        return torch.empty(0, dtype=torch.int64)
+    found = []
+    counts = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
+    if mask is not None:
+        inside = torch.unique(x[counts])
+        padding = torch.unique(x[~counts])
+        found.append(padding[~torch.isin(padding, inside)])
+    places = torch.arange(x.shape[1])
+    first = torch.where(counts, places, x.shape[1]).amin(dim=1)
+    last = torch.where(counts, places, -1).amax(dim=1)
+    varied = not bool((x == x[0]).all())
+    for at in (first, last):
+        tokens = x.gather(1, at[:, None])[:, 0]
+        # A token that stands elsewhere too is a word that happens to open every row.
+        frames = varied and bool((tokens == tokens[0]).all())
+        if frames and int((x[counts] == tokens[0]).sum()) == len(x):
+            found.append(tokens[:1])
+    return torch.unique(torch.cat(found)).long() if found else torch.empty(0, dtype=torch.int64)
+
+
+def invariances(value: Any, inputs: Tensor, form: Form) -> dict[str, Invariance]:
+    """Callables by name, each tried on two rows in the user's own layout; raises DataError."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise DataError(
             "invariances", f"is a {type(value).__name__}", "give a dict name -> callable"
         )
+    found: dict[str, Invariance] = {}
     for name, function in value.items():
         field_name = f"invariances[{name!r}]"
         if not callable(function):
             raise DataError(field_name, f"is a {type(function).__name__}", "give a callable")
+        if form.channels_last:
+            function = _channels_last(function)
         head = inputs[:2].clone()
         try:
             with torch.random.fork_rng(devices=[]):
@@ -218,4 +206,15 @@ def invariances(value: Any, inputs: Tensor) -> dict[str, Invariance]:
                 f"gave {shape} for inputs of shape {tuple(head.shape)}",
                 "keep the shape",
             )
-    return {str(k): v for k, v in value.items()}
+        found[str(name)] = function
+    return found
+
+
+def _channels_last(function: Invariance) -> Invariance:
+    """A user's function of (b, height, width, channels) as one of (b, channels, height, width)."""
+
+    def turned(x: Tensor) -> Any:
+        out: Any = function(x.movedim(1, -1))
+        return out.movedim(-1, 1) if isinstance(out, Tensor) and out.ndim == x.ndim else out
+
+    return turned

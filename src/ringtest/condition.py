@@ -13,6 +13,7 @@ from ringtest.registry import Registry
 
 if TYPE_CHECKING:
     from ringtest.data import AuditData
+    from ringtest.inputs import Rows
     from ringtest.model import Model
 
 Scope = Literal["shared", "own", "pair"]
@@ -76,9 +77,13 @@ class Condition:
         """The instances that an audit of this data looks under; none where it does not apply."""
         return ()
 
-    def inputs(self, data: AuditData) -> Tensor:
+    def start(self, data: AuditData) -> Rows:
         """The rows that the condition starts from; override only if ``keeps_rows`` is False."""
-        return data.inputs
+        return data.rows
+
+    def inputs(self, data: AuditData) -> Tensor:
+        """The part of :meth:`start` that the condition changes."""
+        return self.start(data).main
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Calibrate on the data before the first batch (statistics, pools, matched strengths)."""

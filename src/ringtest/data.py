@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
-from ringtest import checks, margins
-from ringtest.checks import Invariance, Modality
+from ringtest import checks, inputs, margins, sampling, tables
+from ringtest.checks import Invariance, Layout, Modality
 from ringtest.errors import DataError
+from ringtest.inputs import Form, Rows
 
 
 @dataclass
@@ -22,59 +24,92 @@ class AuditData:
     """Rows, targets and what is known about them.
 
     Args:
-        inputs: (n, ...) tensor or array, float or integer tokens.
+        inputs: (n, ...) tensor or array (also memory-mapped), float or integer tokens; a dict of
+            such tensors, as a tokenizer gives, which models get by keyword; or a re-iterable
+            map-style Dataset of (input, target), then targets=None. Afterwards the one tensor that
+            conditions change; ``rows`` has the rest.
         targets: (n,) int classes; (n,) or (n, k) float values; None for embedding models.
-        groups: DataFrame or dict name -> (n,): domain, subgroup, source, time.
-        concepts: dict name -> (n,): factors to decode besides the target.
+        groups: DataFrame, dict name -> (n,), or a CSV or Parquet file: domain, subgroup, source,
+            time.
+        concepts: the same: factors to decode besides the target.
         invariances: dict name -> callable(inputs) -> inputs that must not change the output.
-        cluster: (n,) rows that are not independent share a value.
+        cluster: (n,) rows that are not independent share a value; or the name of a group column.
         bounds: (low, high) legal input range; None: no bounds, and eps is in units of each
             feature's standard deviation.
-        unlabelled: dict name -> inputs from elsewhere, no targets needed.
+        unlabelled: dict name -> inputs from elsewhere, in any form that ``inputs`` may have; no
+            targets needed.
         train: inputs (or AuditData) that the student was distilled on, for leakage checks.
         modality: ``image`` (n, channels, height, width), ``table`` (n, features), ``tokens``
             (n, length) integers, ``sequence`` (n, length, features); None: read off the shape.
-        mask: (n, length) true where a token or step counts; layers are pooled over those alone.
+        mask: (n, length) true where a token or step counts; layers are pooled over those alone. A
+            dict's ``attention_mask`` serves as one.
         unit_ids: reserved for causal language models.
+        main: key of what conditions change, where inputs are a dict that does not say.
+        layout: ``NCHW`` or ``NHWC``: how images are given and how models take them.
+        normalise: (mean, std), numbers or by channel, that stand between inputs and models: inputs,
+            bounds and eps are then in raw units. None: models take the inputs as they are.
 
     Raises DataError, in one line, for whatever is not as it must be.
     """
 
-    inputs: Tensor
+    inputs: Any
     targets: Any = None
     groups: Any = None
     concepts: Any = None
     invariances: Mapping[str, Invariance] | None = None
     cluster: Any = None
     bounds: tuple[float, float] | None = None
-    unlabelled: Mapping[str, Tensor] | None = None
+    unlabelled: Mapping[str, Any] | None = None
     train: Any = None
     modality: Modality | None = None
     mask: Any = None
     unit_ids: Any = None
+    main: str | None = None
+    layout: Layout | None = None
+    normalise: Any = None
     warnings: list[str] = field(default_factory=list, init=False)
     """What the checks noticed without refusing it."""
+    rows: Rows = field(init=False, repr=False)
+    """The rows as models take them: ``inputs`` and what goes along."""
+    elsewhere: dict[str, Rows] = field(init=False, repr=False)
+    """The same for each unlabelled set."""
+    form: Form = field(init=False, repr=False)
+    """How models take a batch."""
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""
-        self.inputs = checks.inputs("inputs", self.inputs)
-        self.modality = checks.modality(self.inputs, self.modality)
+        rows, targets = inputs.read("inputs", self.inputs, self.main)
+        if targets is not None:
+            if self.targets is not None:
+                raise DataError("targets", "are given twice", "a data set brings its own")
+            self.targets = targets
+        self.modality = checks.modality(rows.main, self.modality)
+        self.layout = checks.layout(rows.main, self.modality, self.layout)
+        self.form = self._form(rows)
+        self.rows = self._stored(rows)
+        self.inputs = self.rows.main
         if self.targets is not None:
-            self.targets = checks.column("targets", self.targets, self.n, wide=True)
-        self.groups = checks.columns("groups", self.groups, self.n)
-        self.concepts = checks.columns("concepts", self.concepts, self.n)
-        self.invariances = checks.invariances(self.invariances, self.inputs)
+            self.targets = tables.column("targets", self.targets, self.n, wide=True)
+        self.groups = tables.columns("groups", self.groups, self.n)
+        self.concepts = tables.columns("concepts", self.concepts, self.n)
+        self.invariances = checks.invariances(self.invariances, self.inputs, self.form)
+        if isinstance(self.cluster, str) and self.cluster in self.groups:
+            self.cluster = self.groups[self.cluster]
         if self.cluster is not None:
-            self.cluster = checks.codes(checks.column("cluster", self.cluster, self.n))
+            self.cluster = tables.codes(tables.column("cluster", self.cluster, self.n))
         self.bounds = checks.bounds(self.bounds, self.inputs)
-        self.mask = checks.mask(self.mask, self.inputs)
+        given = checks.mask(self.mask, self.inputs)
+        if given is not None:
+            self.rows = Rows(self.inputs, self.rows.beside, self.rows.key, given)
+        self.mask = checks.mask(self.rows.mask, self.inputs)
         if self.unit_ids is not None:
             raise DataError("unit_ids", "come with causal-lm", "leave them out")
-        self.unlabelled = self._unlabelled()
+        self.elsewhere = self._elsewhere()
+        self.unlabelled = {name: rows.main for name, rows in self.elsewhere.items()}
         if isinstance(self.train, AuditData):
             self.train = self.train.inputs
-        if self.train is not None:
-            self.train = checks.inputs("train", self.train)
+        elif self.train is not None:
+            self.train = self._stored(inputs.read("train", self.train, self.main)[0]).main
         self._notice()
 
     @property
@@ -88,51 +123,133 @@ class AuditData:
         return self.n - int(checks.row_codes(self.inputs).max()) - 1
 
     @cached_property
+    def frame_tokens(self) -> Tensor:
+        """(k,) ids of the tokens that no condition moves: padding and the tokenizer's frame."""
+        return checks.frame_tokens(self.rows)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Digest of everything in the data that an audit reads."""
         digest = hashlib.sha256()
         for name, value in self._parts():
-            digest.update(
-                f"{name}:{getattr(value, 'dtype', '')}:{getattr(value, 'shape', '')}".encode()
-            )
-            digest.update(np.ascontiguousarray(value).tobytes())
+            digest.update(f"{name}:{value.dtype}:{tuple(value.shape)}".encode())
+            parts = inputs.chunks(value) if isinstance(value, Tensor) else [value]
+            for part in parts:
+                array = tables.numpy(part) if isinstance(part, Tensor) else part
+                digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr((self.bounds, self.modality, sorted(self.invariances or {}))).encode())
+        digest.update(repr(self.form).encode())
         return digest.hexdigest()
 
-    def _parts(self) -> list[tuple[str, NDArray[Any]]]:
-        parts = [("inputs", checks.numpy(self.inputs))]
-        if self.targets is not None:
-            parts.append(("targets", self.targets))
-        for kind, columns in (("group", self.groups), ("concept", self.concepts)):
-            parts += [(f"{kind}.{k}", np.asarray(v, dtype=str)) for k, v in columns.items()]
-        if self.cluster is not None:
-            parts.append(("cluster", self.cluster))
-        assert self.unlabelled is not None
-        parts += [(f"unlabelled.{k}", checks.numpy(v)) for k, v in self.unlabelled.items()]
-        if self.mask is not None:
-            parts.append(("mask", self.mask.numpy()))
-        if self.train is not None:
-            parts.append(("train", checks.numpy(self.train)))
-        return parts
+    @property
+    def eps_unit(self) -> str:
+        """What an eps or a noise severity of 1 is, in words."""
+        if not self.inputs.is_floating_point():
+            return "none: tokens are not moved by small steps"
+        raw = " before normalisation" if self.form.mean is not None else ""
+        if self.bounds is not None:
+            return f"the legal range {self.bounds[0]:g} to {self.bounds[1]:g}{raw}"
+        per = {"image": "channel", "table": "column"}.get(str(self.modality), "feature")
+        return f"the standard deviation of each {per}{raw}"
 
-    def _unlabelled(self) -> dict[str, Tensor]:
+    def sample(self, size: int, seed: int = 0) -> AuditData:
+        """At most ``size`` of the rows, stratified by class and group; each unlabelled set alike.
+
+        Args:
+            size: rows to keep; 0 keeps all.
+            seed: decides which.
+
+        Returns:
+            The data itself if they have no more rows, else a smaller copy.
+        """
+        longest = max([self.n, *(len(r) for r in self.elsewhere.values())])
+        if size <= 0 or longest <= size:
+            return self
+        kept = sampling.stratified(self.n, size, [self.targets, *self.groups.values()], seed)
+        out = copy.copy(self)
+        for name in ("duplicates", "frame_tokens", "fingerprint"):
+            out.__dict__.pop(name, None)
+        out.rows = self.rows.take(kept)
+        out.inputs, out.mask = out.rows.main, out.rows.mask
+        out.targets = None if self.targets is None else self.targets[kept]
+        out.groups = {k: v[kept] for k, v in self.groups.items()}
+        out.concepts = {k: v[kept] for k, v in self.concepts.items()}
+        out.cluster = None if self.cluster is None else tables.codes(self.cluster[kept])
+        out.elsewhere = {
+            k: r.take(sampling.stratified(len(r), size, [], seed))
+            for k, r in self.elsewhere.items()
+        }
+        out.unlabelled = {k: r.main for k, r in out.elsewhere.items()}
+        out.warnings = [f"inputs: a stratified sample of {len(kept):,} of {self.n:,} rows"]
+        out._notice()
+        return out
+
+    def _form(self, rows: Rows) -> Form:
+        last = self.layout == "NHWC"
+        if self.normalise is None:
+            return Form(rows.key, last)
+        axis = 1 if self.layout == "NCHW" else -1
+        channels = int(rows.main.shape[axis]) if rows.main.is_floating_point() else None
+        return Form(rows.key, last, *checks.normalise(self.normalise, channels))
+
+    def _stored(self, rows: Rows) -> Rows:
+        """The rows with their channels where conditions expect them; nothing is copied."""
+        if not self.form.channels_last or rows.main.ndim != 4:
+            return rows
+        return Rows(rows.main.movedim(-1, 1), rows.beside, rows.key, rows.mask)
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        yield from self.rows.tensors("inputs")
+        if self.targets is not None:
+            yield "targets", self.targets
+        for kind, columns in (("group", self.groups), ("concept", self.concepts)):
+            for name, values in columns.items():
+                yield f"{kind}.{name}", np.asarray(values, dtype=str)
+        if self.cluster is not None:
+            yield "cluster", self.cluster
+        for name, rows in self.elsewhere.items():
+            yield from rows.tensors(f"unlabelled.{name}")
+        if self.train is not None:
+            yield "train", self.train
+
+    def _elsewhere(self) -> dict[str, Rows]:
         if self.unlabelled is None:
             return {}
         if not isinstance(self.unlabelled, Mapping):
             raise DataError(
                 "unlabelled", f"is a {type(self.unlabelled).__name__}", "give a dict name -> inputs"
             )
-        out = {}
-        for name, rows in self.unlabelled.items():
-            rows = checks.inputs(f"unlabelled[{name!r}]", rows)
-            if rows.shape[1:] != self.inputs.shape[1:] or rows.dtype != self.inputs.dtype:
-                raise DataError(
-                    f"unlabelled[{name!r}]",
-                    f"has rows of shape {tuple(rows.shape[1:])} and type {rows.dtype}",
-                    f"inputs have {tuple(self.inputs.shape[1:])} and {self.inputs.dtype}",
-                )
-            out[str(name)] = rows
-        return out
+        return {str(k): self._set(f"unlabelled[{k!r}]", v) for k, v in self.unlabelled.items()}
+
+    def _set(self, name: str, value: Any) -> Rows:
+        """One unlabelled set, of the inputs' kind; sequences may be of another length."""
+        rows = self._stored(inputs.read(name, value, self.main)[0])
+        free = 2 if self.modality in ("tokens", "sequence") else 1
+        if rows.main.shape[free:] != self.inputs.shape[free:] or (
+            rows.main.dtype != self.inputs.dtype or rows.main.ndim != self.inputs.ndim
+        ):
+            raise DataError(
+                name,
+                f"has rows of shape {tuple(rows.main.shape[1:])} and type {rows.main.dtype}",
+                f"inputs have {tuple(self.inputs.shape[1:])} and {self.inputs.dtype}",
+            )
+        if {rows.key, *rows.beside} != {self.rows.key, *self.rows.beside}:
+            raise DataError(
+                name,
+                f"has keys {sorted(map(str, rows.beside))} beside {rows.key!r}",
+                f"inputs have {sorted(self.rows.beside)} beside {self.rows.key!r}",
+            )
+        if rows.mask is None and self.mask is not None and self.modality == "tokens":
+            # Of what is padding in the inputs there is no other sign here.
+            counts = ~torch.isin(rows.main, self._padding())
+            return Rows(rows.main, rows.beside, rows.key, checks.mask(counts, rows.main))
+        checks.mask(rows.mask, rows.main)
+        return rows
+
+    def _padding(self) -> Tensor:
+        inside: Tensor = torch.unique(self.inputs[self.mask])
+        outside: Tensor = torch.unique(self.inputs[~self.mask])
+        return outside[~torch.isin(outside, inside)]
 
     def _notice(self) -> None:
         for name, values in self.groups.items():

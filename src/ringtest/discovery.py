@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ringtest.capture import Axis, Layer, Layers, first_tensor, output_tensor, pooled
 from ringtest.errors import SubjectError
-from ringtest.trace import CHANNELS_LAST, Call, depends, find_batch_axes, thawed, trace
+from ringtest.trace import CHANNELS_LAST, Call, Run, depends, find_batch_axes, thawed, trace
 
 MAX_LAYERS: Final = 12
 SILENT: Final = (nn.Identity, nn.Flatten, nn.Unflatten, nn.modules.dropout._DropoutNd)
@@ -28,6 +28,7 @@ def discover(
     x: Tensor,
     wanted: str | list[str] = "auto",
     output_is_hidden: bool = False,
+    run: Run | None = None,
 ) -> Layers | None:
     """Find the layers of a model on a few rows.
 
@@ -37,6 +38,7 @@ def discover(
         x: (b, ...) a few rows; b should not equal another axis.
         wanted: ``auto``, or names and globs of modules.
         output_is_hidden: the output itself is the last hidden layer (embedding models).
+        run: how the module is called on the first rows of ``x``; None: on a copy.
 
     Returns:
         The layers, or None if no module that owns parameters is called.
@@ -45,14 +47,14 @@ def discover(
     told in the result, since teacher and student may name their modules differently.
     """
     with thawed(module):
-        calls, output = trace(module, x)
+        calls, output = trace(module, x, run)
         out = output_tensor(output)
         owners = [c for c in calls if _owns_parameters(c.module)]
         if not owners:
             return None
         head = _head(owners, out)
         _refuse_disguised_ensemble(subject, head, owners, out)
-        find_batch_axes(module, x, calls)
+        find_batch_axes(module, x, calls, run)
         used = "" if output_is_hidden else _used_after(head, owners, out)
     b = int(x.shape[0])
     if output_is_hidden:
@@ -142,8 +144,8 @@ def _owns_parameters(module: nn.Module) -> bool:
         return True
     if hasattr(module, "parametrizations"):
         return True
-    # Quantised modules keep packed weights outside of parameters().
-    return type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.nn.quantized"))
+    # Quantised modules keep packed weights outside of parameters(); a DeQuantize has none.
+    return hasattr(module, "_packed_params") or hasattr(module, "_all_weight_values")
 
 
 def _refuse_disguised_ensemble(

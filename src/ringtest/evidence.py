@@ -17,6 +17,7 @@ from ringtest.capture import relative_depth
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.errors import RingtestError, SubjectError
+from ringtest.inputs import Rows
 from ringtest.model import Model, hooked
 from ringtest.moments import Moments
 from ringtest.tasks import AnyTask
@@ -167,9 +168,8 @@ def gather(
         seed: seed of the audit.
         tick: called with the number of rows done, for each model and block.
     """
-    x_all = condition.inputs(data)
-    mask = data.mask if condition.keeps_rows else None
-    n = int(x_all.shape[0])
+    source = condition.start(data)
+    n = len(source)
     rows = blocks.sample_rows(n)
     clean = condition.role == "clean"
     targets = task.targets if condition.keeps_targets and condition.keeps_rows else None
@@ -183,26 +183,22 @@ def gather(
             for m in models
         }
         for number, part in blocks.blocks(n):
-            x = x_all[part]
+            x = source.main[part]
             y = None if task.targets is None or not condition.keeps_rows else task.targets[part]
             changed: Tensor | None = None
             for model in models:
-                collector = collectors[model.name]
+                collector, view = collectors[model.name], looked_at[model.name]
                 if not collector.failed:
                     try:
-                        if changed is None or condition.scope != "shared":
-                            rng = blocks.generator(seed, condition.key, number)
-                            changed = condition.batch(looked_at[model.name], x, y, rng)
-                        if captures[model.name] is not None:
-                            captures[model.name].mask = None if mask is None else mask[part]
-                        _see(
-                            looked_at[model.name],
-                            changed,
-                            captures[model.name],
-                            collector,
-                            part,
-                            targets,
-                        )
+                        view.at(source, part)
+                        if model.stored is not None:
+                            shown = _remembered(model, condition, source, part)
+                        else:
+                            if changed is None or condition.scope != "shared":
+                                rng = blocks.generator(seed, condition.key, number)
+                                changed = condition.batch(view, x, y, rng)
+                            shown = _look(view, changed, captures[model.name])
+                        _take(view, shown, collector, part, targets)
                     except SubjectError as error:
                         if clean:
                             raise
@@ -220,36 +216,47 @@ def gather(
     return Gathered({k: c.result() for k, c in collectors.items()}, cross, rows, n)
 
 
-def _see(
-    model: Model,
-    x: Tensor,
-    capture: Any,
-    collector: _Collector,
-    part: slice,
-    targets: Tensor | None,
-) -> None:
+_Shown = tuple[Tensor, dict[str, Tensor]]
+"""Canonical outputs and layers of a block."""
+
+
+def _look(model: Model, x: Tensor, capture: Any) -> _Shown:
+    """Run a model on a block."""
     with torch.no_grad():
         if capture is not None:
-            capture.values, capture.rows = {}, int(x.shape[0])
+            capture.values, capture.rows, capture.mask = {}, int(x.shape[0]), model.mask
         outputs = model.outputs(x)
-        layers = {} if capture is None else dict(capture.values)
-        silent = set(collector.kept) - layers.keys()
-        if silent:
-            raise SubjectError(
-                model.name,
-                f"layer {min(silent)} shows nothing in rows {part.start} to {part.stop - 1}",
-                "leave out layers that are not called for every input",
-            )
-        finite = bool(torch.isfinite(outputs).all()) and all(
-            bool(torch.isfinite(v).all()) for v in layers.values()
+        return outputs, {} if capture is None else dict(capture.values)
+
+
+def _remembered(model: Model, condition: Condition, source: Rows, part: slice) -> _Shown:
+    """What a model that cannot be run here showed elsewhere."""
+    assert model.stored is not None
+    rows = torch.from_numpy(source.numbers[part])
+    raw = model.stored.outputs(condition.id)
+    if raw is None:
+        raise SubjectError(model.name, f"holds no evidence under {condition.id}", "compute it")
+    layers = {k: v[rows] for k, v in model.stored.layers(condition.id).items()}
+    return model.canonical(raw[rows]), layers
+
+
+def _take(
+    model: Model, shown: _Shown, collector: _Collector, part: slice, targets: Tensor | None
+) -> None:
+    outputs, layers = shown
+    layers = {name: layers[name] for name in collector.kept if name in layers}
+    silent = set(collector.kept) - layers.keys()
+    if silent:
+        raise SubjectError(
+            model.name,
+            f"layer {min(silent)} shows nothing in rows {part.start} to {part.stop - 1}",
+            "leave out layers that are not called for every input",
         )
-        if not finite:
-            raise SubjectError(
-                model.name,
-                f"gives NaN or infinity in rows {part.start} to {part.stop - 1}",
-                "mend it",
-            )
-        collector.take(part, outputs, layers, targets)
+    if not all(bool(torch.isfinite(v).all()) for v in (outputs, *layers.values())):
+        raise SubjectError(
+            model.name, f"gives NaN or infinity in rows {part.start} to {part.stop - 1}", "mend it"
+        )
+    collector.take(part, outputs, layers, targets)
 
 
 _Cross = dict[tuple[str, str], dict[tuple[str, str], Moments]]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ringtest.capture import Layers, capturing, output_tensor
+from ringtest.capture import Layers, capturing, output_tensor, pooled
 from ringtest.errors import RingtestError, SubjectError
+from ringtest.inputs import Form, Rows
 from ringtest.tasks import AnyTask
 
+if TYPE_CHECKING:
+    from ringtest.stored import Stored
+
+Index = slice | Tensor
 Role = Literal["member", "student", "reference"]
 
 
@@ -25,7 +30,7 @@ class Model:
 
     name: str
     role: Role
-    function: Callable[[Tensor], Any]
+    function: Callable[..., Any]
     """The module itself, or the callable."""
     task: AnyTask
     module: nn.Module | None = None
@@ -39,11 +44,45 @@ class Model:
     weights_hash: str | None = None
     architecture: str | None = None
     """Digest of module types and parameter shapes; None for a plain callable."""
+    form: Form = field(default_factory=Form)
+    """How it takes a batch."""
+    keywords: frozenset[str] | None = frozenset()
+    """Keys of a dict that it takes by keyword; empty: the dict itself; None: all of them."""
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    """What goes along with the current block, unchanged, by keyword."""
+    mask: Tensor | None = None
+    """(b, length) true where a step of the current block counts."""
+    stored: Stored | None = None
+    """Evidence that was computed elsewhere, for a model that cannot be run here."""
 
-    def raw(self, x: Tensor) -> Tensor:
+    def at(self, rows: Rows, part: slice) -> None:
+        """Begin a block: what goes along with its rows from now on."""
+        self.beside = {name: value[part] for name, value in rows.beside.items()}
+        self.mask = None if rows.mask is None else rows.mask[part]
+
+    def run(self, x: Tensor, rows: Index | None = None) -> Any:
+        """The model's own answer to inputs in the form that conditions change.
+
+        Args:
+            x: (b, ...) inputs of the current block.
+            rows: which rows of the block these are; None: all of them, in order.
+        """
+        beside = {k: v if rows is None else v[rows] for k, v in self.beside.items()}
+        if any(v.shape[0] != x.shape[0] for v in beside.values()):
+            raise SubjectError(
+                self.name, f"is given {x.shape[0]} rows of another block", "say which rows they are"
+            )
+        batch = self.form(self.placed(x), {k: self.placed(v) for k, v in beside.items()})
+        if isinstance(batch, Tensor) or self.keywords == frozenset():
+            return self.function(batch)
+        return self.function(
+            **{k: v for k, v in batch.items() if self.keywords is None or k in self.keywords}
+        )
+
+    def raw(self, x: Tensor, rows: Index | None = None) -> Tensor:
         """The model's own output tensor; raises SubjectError in words if it gives none."""
         try:
-            value = self.function(self.placed(x))
+            value = self.run(x, rows)
         except RingtestError:
             raise
         except (Exception, SystemExit) as error:
@@ -63,7 +102,7 @@ class Model:
     def placed(self, x: Tensor) -> Tensor:
         """A copy (a model may work in place) where the module is, in its kind of floats."""
         first = None if self.module is None else next(self.module.parameters(), None)
-        x = x.clone()
+        x = x.clone(memory_format=torch.contiguous_format)
         if first is None:
             return x
         floats = x.is_floating_point() and first.is_floating_point()
@@ -75,9 +114,17 @@ class Model:
         first = None if self.module is None else next(self.module.parameters(), None)
         return None if first is None else first.device
 
-    def outputs(self, x: Tensor) -> Tensor:
+    def outputs(self, x: Tensor, rows: Index | None = None) -> Tensor:
         """(b, k) canonical outputs (see the task), with gradient if grad mode is on."""
-        return self.task.canonical(self.raw(x), self.probabilities)
+        mask = self.mask if self.mask is None or rows is None else self.mask[rows]
+        return self.canonical(self.raw(x, rows), mask)
+
+    def canonical(self, raw: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(b, k) the model's own outputs in the task's form; steps averaged over the mask."""
+        if mask is not None and raw.ndim == 3 and self.task.name == "embedding":
+            over = pooled(raw, raw.shape[0], "features", 0, mask)
+            raw = raw if over is None else over
+        return self.task.canonical(raw, self.probabilities)
 
     logits = outputs
     """For attacks: log-probabilities are logits."""
@@ -108,9 +155,9 @@ class Ensemble:
         self.members = list(members)
         self.gradients = all(m.gradients for m in self.members)
 
-    def outputs(self, x: Tensor) -> Tensor:
+    def outputs(self, x: Tensor, rows: Index | None = None) -> Tensor:
         """(b, k) canonical outputs of the mean member prediction."""
-        return self.members[0].task.mean([m.outputs(x) for m in self.members])
+        return self.members[0].task.mean([m.outputs(x, rows) for m in self.members])
 
     logits = outputs
 

@@ -82,17 +82,21 @@ def standardised(rows: Tensor) -> Tensor:
     return x / torch.where(sd > 0, sd, torch.ones_like(sd))
 
 
-def flat_inputs(inputs: Tensor, modality: str) -> Tensor:
+def flat_inputs(inputs: Tensor, modality: str, frame: Tensor | None = None) -> Tensor:
     """Inputs as (m, d) points whose Euclidean distance means something.
 
-    Columns of tables and sequences are standardised; tokens become counts of each token. More than
-    1,024 columns are projected at random onto 512, which keeps distances to about 3 %.
+    Columns of tables and sequences are standardised; tokens become counts of each token that is not
+    in ``frame``, since padding says how long a row is and no more. More than 1,024 columns are
+    projected at random onto 512, which keeps distances to about 3 %.
     """
     if modality == "tokens":
         vocabulary, codes = torch.unique(inputs, return_inverse=True)
         counts = torch.zeros(inputs.shape[0], vocabulary.shape[0])
         codes = codes.reshape(inputs.shape[0], -1)
-        return _projected(counts.scatter_add_(1, codes, torch.ones(codes.shape)))
+        counts.scatter_add_(1, codes, torch.ones(codes.shape))
+        if frame is not None:
+            counts = counts[:, ~torch.isin(vocabulary, frame)]
+        return _projected(counts)
     rows = inputs.reshape(inputs.shape[0], -1).float()
     return _projected(rows if modality == "image" else _unit_columns(rows))
 
@@ -107,7 +111,7 @@ def input_points(at: Setting) -> Tensor:
     """Inputs of the sampled rows as points, made once for all measures of a condition."""
     if "input points" not in at.shared:
         inputs = at.condition.inputs(at.data)[at.rows]
-        at.shared["input points"] = flat_inputs(inputs, str(at.data.modality))
+        at.shared["input points"] = flat_inputs(inputs, str(at.data.modality), at.data.frame_tokens)
     points: Tensor = at.shared["input points"]
     return points
 

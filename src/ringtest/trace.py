@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +23,9 @@ _CHANNELS_FIRST: Final = (
     nn.Upsample,
 )
 CHANNELS_LAST: Final = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+
+Run = Callable[[Tensor], Any]
+"""Runs a model on the first rows of a block, with whatever goes along with them."""
 
 
 @dataclass
@@ -60,8 +63,14 @@ def thawed(module: nn.Module) -> Iterator[None]:
             p.requires_grad_(False)
 
 
-def trace(module: nn.Module, x: Tensor) -> tuple[list[Call], Any]:
-    """All modules in the order of their last calls, and the model's output."""
+def trace(module: nn.Module, x: Tensor, run: Run | None = None) -> tuple[list[Call], Any]:
+    """All modules in the order of their last calls, and the model's output.
+
+    Args:
+        module: the model.
+        x: (b, ...) the first rows of a block.
+        run: how it is called on them; None: on a copy.
+    """
     calls: list[Call] = []
     pool: Axis = "features"
     width = 0
@@ -98,7 +107,7 @@ def trace(module: nn.Module, x: Tensor) -> tuple[list[Call], Any]:
         if "parametrizations" not in name.split(".")
     ]
     try:
-        output = module(x.clone())
+        output = module(x.clone()) if run is None else run(x)
     finally:
         for handle in handles:
             handle.remove()
@@ -107,12 +116,14 @@ def trace(module: nn.Module, x: Tensor) -> tuple[list[Call], Any]:
     return sorted(final.values(), key=lambda c: c.order), output
 
 
-def find_batch_axes(module: nn.Module, x: Tensor, calls: list[Call]) -> None:
+def find_batch_axes(
+    module: nn.Module, x: Tensor, calls: list[Call], run: Run | None = None
+) -> None:
     """Compare with a run of one row less; a single row is guessed to lie first."""
     b = int(x.shape[0])
     if b < 2:
         return
-    less = {c.name: c for c in trace(module, x[:-1])[0]}
+    less = {c.name: c for c in trace(module, x[:-1], run)[0]}
     for call in calls:
         if call.name in less:
             call.batch = _batch_axis(call.output, less[call.name].output, b)

@@ -49,7 +49,7 @@ LINEAR = {k: torch.randn(d.inputs[0].numel(), 3, generator=rng(3)) for k, d in D
 
 
 def model(kind: str) -> Any:
-    def logits(x: Tensor) -> Tensor:
+    def logits(x: Tensor, rows: Tensor | None = None) -> Tensor:
         return x.flatten(1).float() @ LINEAR[kind]
 
     return SimpleNamespace(logits=logits, gradients=True)

@@ -1,0 +1,351 @@
+"""The forms in which rows come in, and the one form in which everything else sees them.
+
+A tensor or array, a dict of tensors (what a tokenizer gives), a map-style data set or a
+memory-mapped array becomes :class:`Rows`: one tensor that conditions change, and what goes along.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest.errors import DataError, close_to
+from ringtest.progress import bar
+
+MAIN_KEYS: Final = (
+    "input_ids",
+    "inputs_embeds",
+    "pixel_values",
+    "input_values",
+    "input_features",
+)
+"""Keywords that name what conditions change, in this order, where inputs are a dict."""
+MASK_KEY: Final = "attention_mask"
+TARGET_KEYS: Final = ("labels", "label", "targets", "target")
+"""Keys that hold the target where the items of a data set are dicts."""
+
+IN_MEMORY: Final = 2**30
+"""Larger data sets are read into a temporary memory-mapped file, in bytes."""
+CHUNK: Final = 2**24
+"""Numbers that a check looks at together."""
+_BATCH: Final = 256
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as models take them."""
+
+    main: Tensor
+    """(n, ...) what conditions change; images are (n, channels, height, width)."""
+    beside: dict[str, Tensor] = field(default_factory=dict)
+    """What goes along unchanged, by keyword: (n, ...) each."""
+    key: str | None = None
+    """Keyword of ``main``; None where inputs are one tensor."""
+    mask: Tensor | None = None
+    """(n, length) true where a token or step counts, or None."""
+    kept: NDArray[np.int64] | None = None
+    """Which rows of the data these are, if they are a sample."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self.main.shape[0])
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """(n,) which rows of the data as given these are."""
+        return np.arange(len(self)) if self.kept is None else self.kept
+
+    def fits(self, n: int) -> bool:
+        """Whether something of ``n`` rows was made on the data as given."""
+        return n == len(self) if self.kept is None else n > int(self.kept.max())
+
+    def take(self, rows: NDArray[np.int64] | slice) -> Rows:
+        """Some of the rows, in the given order."""
+        index: Any = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+        return replace(
+            self,
+            kept=self.numbers[rows],
+            main=self.main[index],
+            beside={k: v[index] for k, v in self.beside.items()},
+            mask=None if self.mask is None else self.mask[index],
+        )
+
+    def tensors(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """Name and tensor of everything that models see."""
+        yield prefix, self.main
+        for name, value in self.beside.items():
+            yield f"{prefix}.{name}", value
+        if self.mask is not None:
+            yield f"{prefix}.mask", self.mask
+
+
+@dataclass(frozen=True)
+class Form:
+    """How models take a batch, where that differs from what conditions change."""
+
+    key: str | None = None
+    channels_last: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] = ()
+    """Models see (x - mean) / std, by channel; None: what conditions see."""
+
+    def __call__(self, x: Tensor, beside: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+        """The batch as the user's own models take it."""
+        if self.mean is not None:
+            shape = (1, -1, *[1] * (x.ndim - 2)) if x.ndim == 4 else (1,) * (x.ndim - 1) + (-1,)
+            mean, std = x.new_tensor(self.mean).view(shape), x.new_tensor(self.std).view(shape)
+            x = (x - mean) / std
+        if self.channels_last:
+            x = x.movedim(1, -1).contiguous()
+        return x if self.key is None else {self.key: x, **beside}
+
+
+def read(name: str, value: Any, main: str | None = None) -> tuple[Rows, NDArray[Any] | None]:
+    """Rows of whatever was given, and the targets that a data set brings along.
+
+    Args:
+        name: field for messages.
+        value: tensor, array, dict of them, or a map-style data set.
+        main: key of what conditions change, if inputs are a dict.
+
+    Raises DataError.
+    """
+    if isinstance(value, Rows):
+        return value, None
+    if isinstance(value, Mapping):
+        rows = _of_mapping(name, dict(value), main)
+        _check_main(name if rows.key is None else f"{name}[{rows.key!r}]", rows.main)
+        return rows, None
+    if _is_dataset(value):
+        found, targets = _of_dataset(name, value)
+        return read(name, found, main)[0], targets
+    if main is not None:
+        raise DataError("main", f"is {main!r}, but {name} is no dict", "leave it out")
+    found = tensor(name, value)
+    _check_main(name, found)
+    return Rows(found), None
+
+
+def _check_main(name: str, value: Tensor) -> None:
+    """What conditions change has rows of numbers."""
+    if value.ndim < 2:
+        raise DataError(
+            name, f"has shape {tuple(value.shape)}", "give (n, ...) with at least 2 axes"
+        )
+    if value.dtype == torch.bool:
+        raise DataError(name, "is torch.bool", "give float values or integer tokens")
+    if value.dtype == torch.uint8 and value.ndim > 2:
+        raise DataError(
+            name, "is uint8 images", "give floats, and the model the same, e.g. inputs / 255"
+        )
+
+
+def tensor(name: str, value: Any) -> Tensor:
+    """A dense tensor of (n, ...) numbers; memory-mapped arrays stay where they are."""
+    if not isinstance(value, Tensor):
+        if not isinstance(value, np.ndarray | list | tuple):
+            raise DataError(
+                name,
+                f"is a {type(value).__name__}",
+                "give a tensor or array (n, ...), a dict of them, or a map-style data set",
+            )
+        value = _of_array(name, value)
+    if value.layout != torch.strided or value.is_meta:
+        raise DataError(name, f"is a {value.layout} tensor", "give a dense tensor with values")
+    if value.is_complex():
+        raise DataError(name, f"is {value.dtype}", "give float values or integer tokens")
+    found: Tensor = value.detach()
+    if found.ndim and found.numel() == 0:
+        raise DataError(name, f"is empty, shape {tuple(found.shape)}", "give at least one row")
+    if found.dtype == torch.float64:
+        found = _converted(found, torch.float32)
+    if found.is_floating_point():
+        _check_finite(name, found)
+    return found
+
+
+def chunks(value: Tensor) -> Iterator[Tensor]:
+    """Consecutive rows, a bounded number of numbers at a time."""
+    step = max(1, CHUNK // max(1, value[0].numel() if len(value) else 1))
+    for low in range(0, len(value), step):
+        yield value[low : low + step]
+
+
+def _of_array(name: str, value: Any) -> Tensor:
+    try:
+        array = np.asarray(value)
+        mapped = isinstance(value, np.memmap) or isinstance(getattr(value, "base", None), np.memmap)
+        if not (mapped and array.dtype.isnative and min(array.strides, default=1) > 0):
+            # A copy in native order: torch takes no reversed or big-endian array.
+            array = array.astype(array.dtype.newbyteorder("="), order="C")
+        with warnings.catch_warnings():
+            # A read-only map cannot be written to, and nobody here does.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.as_tensor(array)
+    except (TypeError, ValueError) as error:
+        raise DataError(name, f"cannot be a tensor ({error})", "give numbers") from error
+
+
+def _check_finite(name: str, value: Tensor) -> None:
+    bad, first, seen = 0, None, 0
+    for part in chunks(value):
+        wrong = ~torch.isfinite(part.reshape(part.shape[0], -1)).all(dim=1)
+        if bool(wrong.any()):
+            bad += int(wrong.sum())
+            first = seen + int(wrong.nonzero()[0]) if first is None else first
+        seen += len(part)
+    if bad:
+        raise DataError(
+            name,
+            f"{bad} rows hold NaN or infinity, the first is row {first}",
+            "drop or impute them",
+        )
+
+
+def _of_mapping(name: str, value: dict[Any, Any], main: str | None) -> Rows:
+    if not value:
+        raise DataError(name, "is an empty dict", "give at least one tensor (n, ...)")
+    found = {str(k): tensor(f"{name}[{k!r}]", v) for k, v in value.items()}
+    key = _main_key(name, found, main)
+    n = {k: int(v.shape[0]) if v.ndim else 0 for k, v in found.items()}
+    for other, rows in n.items():
+        if rows != n[key]:
+            raise DataError(
+                f"{name}[{other!r}]", f"has {rows} rows, {key!r} has {n[key]}", "give one a row"
+            )
+    mask = found.get(MASK_KEY)
+    x = found.pop(key)
+    if mask is not None and mask.shape != x.shape[:2]:
+        mask = None  # of patches or frames, not of the steps that conditions change
+    return Rows(x, found, key, None if mask is None else mask.bool())
+
+
+def _main_key(name: str, found: Mapping[str, Tensor], main: str | None) -> str:
+    if main is not None:
+        if main not in found:
+            raise DataError("main", f"{main!r} is no key of {name}", close_to(main, found))
+        return main
+    for key in MAIN_KEYS:
+        if key in found:
+            return key
+    floats = [k for k, v in found.items() if v.is_floating_point() and v.ndim > 1]
+    if len(floats) == 1 or len(found) == 1:
+        return floats[0] if floats else next(iter(found))
+    raise DataError(
+        name,
+        f"is a dict of {', '.join(map(repr, found))}",
+        "say which of them conditions change: AuditData(..., main='...')",
+    )
+
+
+def _is_dataset(value: Any) -> bool:
+    if isinstance(value, Tensor | np.ndarray | list | tuple | str | bytes):
+        return False
+    if hasattr(value, "iloc"):  # a data frame: its items are columns
+        return False
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__")
+
+
+def _of_dataset(name: str, dataset: Any) -> tuple[Any, NDArray[Any] | None]:
+    """All items of a map-style data set, read once, in order."""
+    from torch.utils.data import DataLoader
+
+    if len(dataset) == 0:
+        raise DataError(name, "is an empty data set", "give at least one row")
+    try:
+        _check_repeats(name, dataset)
+        # A generator of its own: the loader draws a seed, and not from the caller's state.
+        loader = DataLoader(dataset, batch_size=_BATCH, generator=torch.Generator())
+        whole: _Whole | None = None
+        done = 0
+        with bar(True) as tell:
+            for batch in loader:
+                leaves = _leaves(batch)
+                if whole is None:
+                    whole = _Whole(leaves, len(dataset))
+                whole.put(leaves, done)
+                done += len(next(iter(leaves.values())))
+                tell(f"reading {name}", done / len(dataset))
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            name,
+            f"reading the data set raised {type(error).__name__}: {error}",
+            "its items must be (input, target) with tensors of one shape",
+        ) from error
+    assert whole is not None
+    return _parts(whole.tensors)
+
+
+def _check_repeats(name: str, dataset: Any) -> None:
+    """An augmentation left on would show every model other inputs than the report says."""
+    first, again = (_leaves(torch.utils.data.default_collate([dataset[0]])) for _ in range(2))
+    if any(not torch.equal(first[k], again[k]) for k in first):
+        raise DataError(
+            name, "gives another item 0 on every reading", "switch its random augmentation off"
+        )
+
+
+_TARGET: Final = "\0target"
+
+
+def _leaves(batch: Any) -> dict[str, Tensor]:
+    """Tensors of a collated batch by name; the target under a name that no input can have."""
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        x, y = batch
+        return {**_leaves(x), _TARGET: torch.as_tensor(y)}
+    if isinstance(batch, Mapping):
+        found = {str(k): torch.as_tensor(v) for k, v in batch.items()}
+        key = next((k for k in TARGET_KEYS if k in found), None)
+        if key is not None:
+            found[_TARGET] = found.pop(key)
+        return found
+    if isinstance(batch, tuple | list):
+        batch = batch[0]
+    return {"": torch.as_tensor(batch)}
+
+
+class _Whole:
+    """Room for all items: in memory, or in a temporary file where they are large."""
+
+    def __init__(self, leaves: Mapping[str, Tensor], n: int) -> None:
+        self.tensors = {k: room((n, *v.shape[1:]), v.dtype) for k, v in leaves.items()}
+
+    def put(self, leaves: Mapping[str, Tensor], at: int) -> None:
+        for k, v in leaves.items():
+            self.tensors[k][at : at + len(v)] = v
+
+
+def room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor; above IN_MEMORY bytes in a file that vanishes with it."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    if size <= IN_MEMORY or dtype == torch.bfloat16:
+        return torch.empty(shape, dtype=dtype)
+    kind = torch.empty(0, dtype=dtype).numpy().dtype
+    with tempfile.TemporaryFile(prefix="ringtest-") as file:
+        # The map keeps the file alive after it is closed.
+        return torch.from_numpy(np.memmap(file, dtype=kind, mode="w+", shape=shape))
+
+
+def _converted(value: Tensor, dtype: torch.dtype) -> Tensor:
+    out = room(tuple(value.shape), dtype)
+    low = 0
+    for part in chunks(value) if value.ndim else ():
+        out[low : low + len(part)] = part
+        low += len(part)
+    return out if value.ndim else value.to(dtype)
+
+
+def _parts(found: dict[str, Tensor]) -> tuple[Any, NDArray[Any] | None]:
+    target = found.pop(_TARGET, None)
+    inputs: Any = found[""] if set(found) == {""} else found
+    return inputs, None if target is None else target.numpy()
