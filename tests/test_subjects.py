@@ -166,6 +166,20 @@ def test_students_by_name_and_references(data: AuditData, task: tasks.AnyTask) -
     assert subjects.references(mlp(), task, data)[0].role == "reference"
 
 
+def test_what_a_subject_says_holds_for_all_that_it_gives(
+    data: AuditData, task: tasks.AnyTask
+) -> None:
+    members = subjects.teacher(Subject([mlp(0), mlp(1)], gradients=False), task, data)
+    assert [m.name for m in members] == ["teacher[0]", "teacher[1]"]
+    assert [m.gradients for m in members] == [False, False]
+    members = subjects.teacher([Subject(mlp(0), gradients=False), mlp(1)], task, data)
+    assert [m.gradients for m in members] == [False, True]
+    nested = Subject(Subject(lambda x: mlp()(x), version="1"))
+    assert subjects.students({"a": nested}, task, data)["a"].weights_hash == "1"
+    several = subjects.students(Subject({"a": mlp(0), "b": Subject(mlp(1))}), task, data)
+    assert list(several) == ["a", "b"]
+
+
 # -- what is refused ----------------------------------------------------------------------------
 
 
@@ -456,7 +470,7 @@ def test_a_factory_with_weights(data: AuditData, task: tasks.AnyTask, folders: P
         source[0].weight.zero_()
     save_file(source.state_dict(), folders / "one" / "student.safetensors")
     given = Subject(factory="models:build", weights="student.safetensors", where=folders / "one")
-    model = ready(subjects.resolved("student", given), task, data)
+    model = subjects.students(given, task, data)["student"]
     assert model.weights_hash == ready(source, task, data).weights_hash
 
 
@@ -498,8 +512,10 @@ def test_loading_says_what_is_wrong(folders: Path, case: str) -> None:
         {"model": mlp(), "load": "a:b"},
         {"weights": "w.safetensors", "load": "a:b"},
         {"factory": "a:b"},
-        {"hf": "some/where"},
-        {"exported": "student.pt2"},
+        {"hf": "some/where", "exported": "student.pt2"},
+        {"hf": "some/where", "weights": "w.safetensors"},
+        {"hf": "some/where", "dtype": "float8"},
+        {"exported": "student.pt2", "dtype": "float16"},
     ],
 )
 def test_a_subject_is_named_in_exactly_one_way(how: dict[str, Any]) -> None:

@@ -1,17 +1,20 @@
-"""Objects and weights from outside: ``module:callable``, factories, safetensors."""
+"""Objects and weights from outside: ``module:callable``, factories, weights; never a pickle."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from ringtest.errors import ConfigError, RingtestError, SubjectError, close_to
 
@@ -90,25 +93,22 @@ def _importable(where: Path | None) -> Iterator[None]:
 
 
 def load_weights(field: str, module: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
-    """Load a safetensors file into a module, strictly; nothing else is ever unpickled.
+    """Load a state_dict into a module, strictly.
+
+    Args:
+        field: name for messages, such as ``student.weights``.
+        module: where the weights belong.
+        path: a safetensors file; or ``.pt``, ``.pth``, ``.bin`` with a state_dict, or a dict that
+            holds one as ``state_dict``, read by torch's unpickler that builds tensors alone.
 
     Raises SubjectError for a missing file, another format, or names and shapes that differ.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     file = Path(path)
     if not file.is_file():
         near = [p.name for p in file.parent.glob("*")] if file.parent.is_dir() else []
         raise SubjectError(field, f"{file} is not there", close_to(file.name, near))
-    try:
-        state = load_file(file)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise SubjectError(
-            field,
-            f"{file.name} is no safetensors file ({error})",
-            "save it with safetensors.torch.save_file; pickles are not loaded",
-        ) from error
+    read = _torch_state if file.suffix in (".pt", ".pth", ".bin") else _safetensors_state
+    state = read(field, file)
     own = module.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unknown:
@@ -118,12 +118,63 @@ def load_weights(field: str, module: nn.Module, path: str | os.PathLike[str]) ->
             "save the state_dict of the module that the factory builds",
         )
     for name, value in state.items():
-        if value.shape != own[name].shape:
+        if isinstance(value, Tensor) and value.shape != own[name].shape:
             raise SubjectError(
                 field,
                 f"{file.name}: {name} is {tuple(value.shape)}, "
                 f"the module has {tuple(own[name].shape)}",
                 "use the factory that the weights were trained with",
             )
-    module.load_state_dict(state)
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())[-200:]
+        raise SubjectError(
+            field, f"{file.name} does not fit: {why}", "save the module's own state_dict"
+        ) from error
     return module
+
+
+def _safetensors_state(field: str, file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise SubjectError(
+            field,
+            f"{file.name} is no safetensors file ({error})",
+            "save it with safetensors.torch.save_file, or name a state_dict's file .pt",
+        ) from error
+
+
+def _torch_state(field: str, file: Path) -> dict[str, Any]:
+    fix = "save module.state_dict() with safetensors.torch.save_file"
+    if TorchVersion(torch.__version__) < "2.6":
+        # Until then its careful unpickler could be talked into running code (CVE-2025-32434).
+        raise SubjectError(field, f"torch {torch.__version__} reads pickles unsafely", fix)
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise SubjectError(
+            field, f"{file.name} is no file of tensors alone ({first_line(error)})", fix
+        ) from error
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not found:
+        raise SubjectError(field, f"{file.name} holds no state_dict", fix)
+    return {str(k): v for k, v in found.items()}
+
+
+def read_json(field: str, path: Path) -> Any:
+    """What a JSON file says. Raises SubjectError."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise SubjectError(field, f"{path} is no JSON file ({error})", "save it again") from error
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says first, without its advice."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

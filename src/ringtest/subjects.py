@@ -4,32 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 
-from ringtest import loading
+from ringtest import loading, ways
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, SubjectError, close_to
-from ringtest.model import Model
+from ringtest.estimators import Estimator, is_estimator
+from ringtest.model import Model, Role
+from ringtest.stored import Stored
 from ringtest.tasks import AnyTask
 from ringtest.trial import prepare
 
-_LATER: Final = ("hf", "exported")
+
+@dataclass(frozen=True)
+class Given:
+    """The object that stands for a model, and what its user says of it."""
+
+    object: Any
+    """nn.Module, callable on batches, or Stored."""
+    gradients: bool = True
+    """False: they mean nothing (rounded weights, say), and are not asked for."""
+    version: str | None = None
+    """What tells two states of a model apart that has no weights to be hashed."""
 
 
 class Subject:
     """A model as a user names it: an object, or where to load it from.
 
     Args:
-        model: nn.Module, callable on batches, or None if it is to be loaded.
+        model: nn.Module, callable on batches, fitted scikit-learn estimator, or None if it is to
+            be loaded.
         load: ``module:callable`` that gives a module (or, for a teacher, a list of them).
         factory: ``module:callable`` that gives a module without weights, with ``weights``.
-        weights: safetensors file for the factory's module.
-        hf: Hugging Face checkpoint folder or id (comes with a later version).
-        exported: torch.export program (comes with a later version).
+        weights: safetensors file for the factory's module, or a state_dict saved by torch.
+        hf: folder or id of a Hugging Face checkpoint, or of a PEFT adapter.
+        dtype: its floats: ``auto`` (as saved, the default), ``float32``, ``bfloat16``, ``float16``.
+        exported: file of a torch.export program (.pt2).
+        evidence: .npz file of outputs and layers (:func:`ringtest.save_evidence`).
         where: folder beside which modules and files are looked up.
+        gradients: False for a model whose gradients mean nothing; it is then audited without.
+        version: text that tells two states of a plain callable apart, in the place of the hash of
+            its weights.
 
     Raises ConfigError unless exactly one way is named.
     """
@@ -41,91 +61,115 @@ class Subject:
         load: str | None = None,
         factory: str | None = None,
         weights: str | Path | None = None,
-        hf: str | None = None,
+        hf: str | Path | None = None,
+        dtype: str | None = None,
         exported: str | Path | None = None,
+        evidence: str | Path | None = None,
         where: str | Path | None = None,
+        gradients: bool = True,
+        version: str | None = None,
     ) -> None:
-        ways = {"model": model, "load": load, "factory": factory, "hf": hf, "exported": exported}
-        given = [k for k, v in ways.items() if v is not None]
-        if len(given) != 1:
+        given = {
+            "model": model,
+            "load": load,
+            "factory": factory,
+            "weights": weights,
+            "hf": hf,
+            "dtype": dtype,
+            "exported": exported,
+            "evidence": evidence,
+        }
+        self._way = ways.check("subject", given)
+        self._value = given[self._way]
+        if self._way in ("load", "factory") and not isinstance(self._value, str):
             raise ConfigError(
-                "subject",
-                f"names {' and '.join(given) or 'no model'}",
-                "give one of load, factory (with weights), hf, exported",
+                f"subject.{self._way}", f"is {self._value!r}", "write module:callable"
             )
-        for way in ("load", "factory"):
-            if ways[way] is not None and not isinstance(ways[way], str):
-                raise ConfigError(f"subject.{way}", f"is {ways[way]!r}", "write module:callable")
-        for way in _LATER:
-            if ways[way] is not None:
-                raise ConfigError(f"subject.{way}", "comes with a later version", "use load")
-        if weights is not None and factory is None:
-            raise ConfigError(
-                "subject.weights", "needs a factory", "add factory = 'module:callable'"
-            )
-        if factory is not None and weights is None:
-            raise ConfigError("subject.factory", "needs weights", "add weights, or use load")
-        self._model, self._load, self._factory, self._weights = model, load, factory, weights
+        self._weights, self._dtype = weights, dtype
         self._where = None if where is None else Path(where)
+        self.gradients = gradients
+        self.version = version
 
-    def resolve(self, field: str) -> Any:
-        """The object itself: module, list of modules, or callable."""
-        if self._load is not None:
-            return loading.call(f"{field}.load", self._load, self._where)
-        if self._factory is not None:
-            assert self._weights is not None
-            module = loading.call(f"{field}.factory", self._factory, self._where)
+    def resolve(self, field: str, task: str = "classification") -> Any:
+        """The object itself: module, list of modules, callable, or Stored.
+
+        Args:
+            field: name for messages, such as ``student``.
+            task: decides what a checkpoint is loaded as.
+        """
+        place = field if self._way == "model" else f"{field}.{self._way}"
+        if self._way == "load":
+            return loading.call(place, self._value, self._where)
+        if self._way == "factory":
+            module = loading.call(place, self._value, self._where)
             if not isinstance(module, nn.Module):
-                raise SubjectError(
-                    f"{field}.factory", f"gave a {type(module).__name__}", "return an nn.Module"
-                )
-            path = Path(self._weights)
-            if self._where is not None and not path.is_absolute():
-                path = self._where / path
-            return loading.load_weights(f"{field}.weights", module, path)
-        return self._model
+                raise SubjectError(place, f"gave a {type(module).__name__}", "return an nn.Module")
+            return loading.load_weights(f"{field}.weights", module, self._file(self._weights))
+        if self._way == "hf":
+            from ringtest import huggingface
+
+            return huggingface.load(place, str(self._value), self._where, task, self._dtype)
+        if self._way == "exported":
+            from ringtest import exported
+
+            return exported.load(place, self._file(self._value))
+        if self._way == "evidence":
+            return Stored.load(place, self._file(self._value))
+        return self._value
+
+    def _file(self, name: Any) -> Path:
+        """A file, looked up beside the config file."""
+        return Path(name) if self._where is None else self._where / name
 
 
 def teacher(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -> list[Model]:
     """The members of a teacher: one model, or a list of them."""
     _check_wanted(layers)
-    given = resolved("teacher", given)
-    if isinstance(given, nn.ModuleList):
-        given = list(given)
-    if isinstance(given, list | tuple):
+    given = resolved("teacher", given, task)
+    if isinstance(given, list):
         if not given:
             raise SubjectError("teacher", "is an empty list", "give at least one member")
-        named = [(f"teacher[{i}]", resolved(f"teacher[{i}]", m)) for i, m in enumerate(given)]
+        named = {f"teacher[{i}]": m for i, m in enumerate(given)}
     else:
-        named = [("teacher", given)]
-    return [prepare(name, "member", m, task, data, layers) for name, m in named]
+        named = {"teacher": given}
+    return [_prepared(name, "member", m, task, data, layers) for name, m in named.items()]
 
 
 def students(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto") -> dict[str, Model]:
     """The students by name; a single one is called ``student``."""
-    given = resolved("student", given)
+    given = resolved("student", given, task)
     if given is None:
         raise SubjectError("student", "is missing", "give the model that is to be shipped")
-    if isinstance(given, list | tuple | nn.ModuleList):
+    if isinstance(given, list):
         raise SubjectError("student", "is a list", "give one model, or a dict name -> student")
-    if isinstance(given, dict):
-        if not given:
-            raise SubjectError("student", "is an empty dict", "give at least one student")
-        twice = [n for n, count in Counter(map(str, given)).items() if count > 1]
-        if twice:
-            raise SubjectError("student", f"has two names that read {twice[0]!r}", "rename one")
-        return {
-            str(name): prepare(
-                f"student {name!r}",
-                "student",
-                resolved(f"student {name!r}", m),
-                task,
-                data,
-                layers,
-            )
-            for name, m in given.items()
-        }
-    return {"student": prepare("student", "student", given, task, data, layers)}
+    if not isinstance(given, dict):
+        return {"student": _prepared("student", "student", given, task, data, layers)}
+    if not given:
+        raise SubjectError("student", "is an empty dict", "give at least one student")
+    twice = [n for n, count in Counter(map(str, given)).items() if count > 1]
+    if twice:
+        raise SubjectError("student", f"has two names that read {twice[0]!r}", "rename one")
+    return {
+        str(name): _prepared(f"student {name!r}", "student", m, task, data, layers)
+        for name, m in given.items()
+    }
+
+
+def _prepared(
+    name: str, role: Role, given: Any, task: AnyTask, data: AuditData, layers: Any
+) -> Model:
+    """A model ready to be looked at."""
+    one = resolved(name, given, task)
+    if not isinstance(one, Given):
+        one = Given(one)
+    model = one.object
+    version = one.version
+    if is_estimator(model):
+        model = Estimator(name, model, task)
+        version = version or model.version
+    if isinstance(model, Stored):
+        version = version or model.digest
+    return prepare(name, role, model, task, data, layers, gradients=one.gradients, version=version)
 
 
 def _check_wanted(wanted: Any) -> None:
@@ -149,7 +193,7 @@ def references(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto")
     if not isinstance(given, list | tuple | nn.ModuleList):
         given = [given]
     found = [
-        prepare(f"reference[{i}]", "reference", resolved(f"reference[{i}]", m), task, data, layers)
+        _prepared(f"reference[{i}]", "reference", m, task, data, layers)
         for i, m in enumerate(given)
     ]
     for model in found:
@@ -172,6 +216,16 @@ def check_layers(wanted: Any, models: Sequence[Model]) -> None:
             )
 
 
-def resolved(field: str, given: Any) -> Any:
-    """What a Subject names, or the object itself."""
-    return given.resolve(field) if isinstance(given, Subject) else given
+def resolved(field: str, given: Any, task: AnyTask) -> Any:
+    """What a Subject names: a Given, or several models as a list or dict; else what was given."""
+    if isinstance(given, Subject):
+        found = given.resolve(field, task.name)
+        if isinstance(found, Subject):
+            return resolved(field, found, task)
+        wrap = partial(Given, gradients=given.gradients, version=given.version)
+        if isinstance(found, dict):
+            return {name: m if isinstance(m, Subject) else wrap(m) for name, m in found.items()}
+        if isinstance(found, list | tuple | nn.ModuleList):
+            return [m if isinstance(m, Subject) else wrap(m) for m in found]
+        return None if found is None else wrap(found)
+    return list(given) if isinstance(given, tuple | nn.ModuleList) else given

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from ringtest.capture import Layers
+from ringtest.capture import Layer, Layers
 from ringtest.data import AuditData
 from ringtest.discovery import discover
 from ringtest.errors import SubjectError
+from ringtest.inputs import Rows
 from ringtest.model import Model, Role, evaluating
+from ringtest.stored import Stored
 from ringtest.tasks import AnyTask, Classification
 
 _PROBE_ROWS: Final = 23
@@ -20,7 +23,15 @@ _PROBE_ROWS: Final = 23
 
 
 def prepare(
-    name: str, role: Role, given: Any, task: AnyTask, data: AuditData, layers: Any = "auto"
+    name: str,
+    role: Role,
+    given: Any,
+    task: AnyTask,
+    data: AuditData,
+    layers: Any = "auto",
+    *,
+    gradients: bool = True,
+    version: str | None = None,
 ) -> Model:
     """Check a model on a few rows and learn what it can be asked for.
 
@@ -30,14 +41,18 @@ def prepare(
     """
     if given is None:
         raise SubjectError(name, "is missing", "give a model")
+    if isinstance(given, Stored):
+        return _remembered(name, role, given, task, data)
     if isinstance(given, type) or not callable(given):
         what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         raise SubjectError(
             name, f"is {what}, no model", "give an nn.Module or a callable on batches"
         )
     module = given if isinstance(given, nn.Module) else None
-    model = Model(name, role, given, task, module)
+    model = Model(name, role, given, task, module, form=data.form)
     x = data.inputs[:_PROBE_ROWS]
+    model.keywords = _keywords(given, data.rows)
+    model.at(data.rows, slice(0, _PROBE_ROWS))
     with evaluating([model]):
         _trial(model, x)
         if module is not None:
@@ -45,8 +60,45 @@ def prepare(
             model.parameters = sum(p.numel() for p in module.parameters())
             model.weights_hash = _weights_hash(module)
             model.architecture = _architecture(module)
-        model.gradients = _has_gradient(model, x)
+        else:
+            model.weights_hash = version
+        model.gradients = gradients and _has_gradient(model, x)
     return model
+
+
+def _remembered(name: str, role: Role, stored: Stored, task: AnyTask, data: AuditData) -> Model:
+    """A model of which only evidence is here: nothing of it can be tried, so its form is."""
+    for condition, rows in {"clean": data.rows, **_named(data)}.items():
+        outputs = stored.outputs(condition)
+        if outputs is not None and not rows.fits(len(outputs)):
+            raise SubjectError(
+                name,
+                f"holds {len(outputs)} rows under {condition}, the data have {len(rows)}",
+                "compute its evidence on these data, in their order",
+            )
+    raw = stored.outputs()
+    assert raw is not None
+    few = raw[torch.from_numpy(data.rows.numbers[:_PROBE_ROWS])]
+    model = Model(name, role, _cannot_run, task, stored=stored, weights_hash=stored.digest)
+    model.probabilities = isinstance(task, Classification) and _are_probabilities(few)
+    task.check_columns(name, int(model.canonical(few).shape[1]))
+    layers = stored.layers()
+    if layers:
+        model.layers = Layers(
+            tuple(Layer(k, k, "output", "flat", int(v.shape[1]), _WHY) for k, v in layers.items())
+        )
+    return model
+
+
+_WHY: Final = "stored evidence"
+
+
+def _named(data: AuditData) -> dict[str, Rows]:
+    return {f"shift.unlabelled.{name}": rows for name, rows in data.elsewhere.items()}
+
+
+def _cannot_run(*_args: Any, **_kwargs: Any) -> Any:
+    raise SubjectError("stored evidence", "cannot be run", "leave this condition out for it")
 
 
 def _trial(model: Model, x: Tensor) -> None:
@@ -73,8 +125,9 @@ def _trial(model: Model, x: Tensor) -> None:
                 "switch off what is random at inference (dropout, sampling) or seed it inside",
             )
         # The same rows in a batch of another size and company.
-        few = model.raw(x[: max(1, x.shape[0] // 3)].clone())
-        flipped = model.raw(x.flip(0)).flip(0)
+        third = slice(0, max(1, x.shape[0] // 3))
+        few = model.raw(x[third], third)
+        flipped = model.raw(x.flip(0), torch.arange(x.shape[0]).flip(0)).flip(0)
         if _differ(raw[: few.shape[0]], few, scale) or _differ(raw, flipped, scale):
             raise SubjectError(
                 model.name,
@@ -84,7 +137,14 @@ def _trial(model: Model, x: Tensor) -> None:
 
 
 def _precision(model: Model) -> float:
-    """Spacing of the module's floats at 1."""
+    """Spacing of the module's floats at 1; of eight bits where a batch decides how they round."""
+    if model.module is not None and any(
+        type(m).__module__.startswith("torch.ao.nn.quantized.dynamic")
+        for m in model.module.modules()
+    ):
+        # The largest value of a batch sets the step for all its rows. Blocks being fixed, the
+        # answers are, too.
+        return 2.0**-7
     first = None if model.module is None else next(model.module.parameters(), None)
     floats = first is not None and first.is_floating_point()
     return torch.finfo(first.dtype if first is not None and floats else torch.float32).eps
@@ -103,22 +163,55 @@ def _layers(model: Model, module: nn.Module, x: Tensor, wanted: Any) -> Layers |
     if isinstance(module, torch.jit.ScriptModule):
         return None  # takes no hooks: outputs only
     embedding = model.task.name == "embedding"
-    return discover(model.name, module, model.placed(x), wanted, output_is_hidden=embedding)
+
+    def run(rows: Tensor) -> Any:
+        return model.run(rows, slice(0, rows.shape[0]))
+
+    return discover(model.name, module, x, wanted, output_is_hidden=embedding, run=run)
+
+
+def _keywords(given: Any, rows: Rows) -> frozenset[str] | None:
+    """Which keys of a dict a model takes by keyword; none: it takes the dict itself."""
+    if rows.key is None:
+        return frozenset()
+    try:
+        function = given.forward if isinstance(given, nn.Module) else given
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return frozenset()
+    kinds = {p.kind for p in parameters.values()}
+    # A forward(*args, **inputs) has no place that a dict could be meant for.
+    named = kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    if inspect.Parameter.VAR_KEYWORD in kinds and (rows.key in parameters or not named):
+        return None
+    if rows.key not in parameters:
+        return frozenset()
+    return frozenset(parameters) & {rows.key, *rows.beside}
 
 
 def _has_gradient(model: Model, x: Tensor) -> bool:
-    if not x.is_floating_point():
+    """Whether outputs have a true gradient, not all zero, with respect to inputs."""
+    if not x.is_floating_point() or _passes_straight_through(model.module):
         return False
-    probe = x[:2].clone().requires_grad_(True)
+    few = slice(0, 2)
+    probe = x[few].clone().requires_grad_(True)
     try:
         with torch.enable_grad():
-            out = model.outputs(probe)
+            out = model.outputs(probe, few)
             if not out.requires_grad:
                 return False
             (grad,) = torch.autograd.grad(out.square().sum(), probe)
     except (RuntimeError, SubjectError):
         return False
-    return bool(torch.isfinite(grad).all())
+    # All zero: something inside rounds, and an attack would climb nowhere.
+    return bool(torch.isfinite(grad).all()) and bool((grad != 0).any())
+
+
+def _passes_straight_through(module: nn.Module | None) -> bool:
+    """Fake quantisation hands gradients on that are not those of the function it computes."""
+    return module is not None and any(
+        base.__name__ == "FakeQuantizeBase" for m in module.modules() for base in type(m).__mro__
+    )
 
 
 def _weights_hash(module: nn.Module) -> str:

@@ -1,0 +1,261 @@
+"""Hugging Face checkpoints: classifiers with their trained heads, and encoders that pool.
+
+Weights come from safetensors alone, code from the installed transformers alone. What a checkpoint
+lacks is an error: transformers would fill a missing head with random numbers and only log it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import torch
+from torch import nn
+
+from ringtest.encoders import Encoder, Style
+from ringtest.errors import ConfigError, SubjectError
+from ringtest.loading import first_line, read_json
+
+_INSTALL: Final = "pip install 'ringtest[hf]'"
+_ID: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+_HEADS: Final = re.compile(r".*\b(classifier|score|out_proj)\.weight")
+_FILES: Final = ["*.json", "*.safetensors"]
+
+
+def load(field: str, name: str, where: Path | None, task: str, dtype: str | None) -> nn.Module:
+    """A checkpoint as a module that takes the tokenizer's dict by keyword, in evaluation mode.
+
+    Args:
+        field: name for messages, such as ``student.hf``.
+        name: folder (looked up beside the config file, too) or id of a checkpoint, or of a PEFT
+            adapter, which is merged into its base.
+        where: folder of the config file.
+        task: ``embedding`` gives an :class:`Encoder`; other tasks need a trained head.
+        dtype: one of ways.DTYPES; None is ``auto``: as the checkpoint was saved.
+
+    Returns:
+        The model, which gives (b, classes) logits or values, or an Encoder, which gives (b, d).
+
+    Raises ConfigError without transformers (or peft); SubjectError for a checkpoint that is not
+    there, lacks config, safetensors or trained weights, or is of another kind.
+    """
+    transformers = _library(field, "transformers")
+    folder = _folder(field, name, where)
+    adapter = _Adapter.read(field, folder)
+    base = folder if adapter is None else _folder(field, adapter.base, folder)
+    asked = {"dtype": getattr(torch, dtype) if dtype not in (None, "auto") else "auto"}
+    encodes = task == "embedding"
+    with _quiet(transformers):
+        style = Style.read(field, base)
+        source = base / style.encoder if encodes else base
+        config = _config(field, transformers, source)
+        if adapter is not None and not encodes and adapter.columns is not None:
+            config.num_labels = adapter.columns
+        model = _model(field, transformers, source, config, encodes, asked, adapter)
+        if adapter is not None:
+            model = adapter.merged(field, model)
+    _check_padding(field, name, model)
+    return (Encoder(model, style.pooling, style.normalized) if encodes else model).eval()
+
+
+@dataclass(frozen=True)
+class _Adapter:
+    """A PEFT adapter: a small set of weights, to be merged into those of its base."""
+
+    folder: Path
+    base: str
+    names: frozenset[str]
+    """What the adapter holds, in the base model's names."""
+    columns: int | None
+    """Rows of the classification head that it brings along."""
+
+    @classmethod
+    def read(cls, field: str, folder: Path) -> _Adapter | None:
+        """The adapter in a folder; None if there is none. Raises SubjectError."""
+        if not (folder / "adapter_config.json").is_file():
+            return None
+        settings = read_json(field, folder / "adapter_config.json")
+        base = settings.get("base_model_name_or_path")
+        if not base:
+            raise SubjectError(
+                field, "the adapter names no base", "set base_model_name_or_path in its config"
+            )
+        file = folder / "adapter_model.safetensors"
+        if not file.is_file():
+            _no_safetensors(field, folder, file.name)
+        from safetensors import safe_open
+
+        with safe_open(file, "pt") as weights:
+            shapes = {k: weights.get_slice(k).get_shape() for k in weights.keys()}  # noqa: SIM118
+        heads = [s[0] for k, s in shapes.items() if _HEADS.fullmatch(k)]
+        names = frozenset(k.removeprefix("base_model.model.") for k in shapes)
+        return cls(folder, str(base), names, heads[-1] if heads else None)
+
+    def merged(self, field: str, model: nn.Module) -> nn.Module:
+        """The base with the adapter inside its weights, as it would be shipped."""
+        peft = _library(field, "peft")
+        try:
+            adapted = peft.PeftModel.from_pretrained(model, self.folder, use_safetensors=True)
+            found = adapted.merge_and_unload()
+        except Exception as error:
+            raise SubjectError(
+                field,
+                f"the adapter cannot be merged into its base ({first_line(error)})",
+                "give an adapter of the kind of LoRA, or the merged model's folder",
+            ) from error
+        assert isinstance(found, nn.Module)
+        return found
+
+
+def _model(
+    field: str,
+    transformers: Any,
+    source: Path,
+    config: Any,
+    encodes: bool,
+    asked: dict[str, Any],
+    adapter: _Adapter | None,
+) -> nn.Module:
+    kind = (getattr(config, "architectures", None) or ["an unnamed model"])[0]
+    brings_head = adapter is not None and adapter.columns is not None and not encodes
+    generates = kind.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
+    if generates and not brings_head:
+        raise SubjectError(
+            field,
+            f"{source.name} is a {kind}, and language models come with a later version",
+            "give an encoder, or a checkpoint with a classification head",
+        )
+    if not (encodes or brings_head or kind.endswith("ForSequenceClassification")):
+        raise SubjectError(
+            field,
+            f"{source.name} is a {kind}, without a trained classification head",
+            "give the fine-tuned checkpoint (...ForSequenceClassification), or task = 'embedding'",
+        )
+    auto = transformers.AutoModel if encodes else transformers.AutoModelForSequenceClassification
+    options = {
+        "config": config,
+        "use_safetensors": True,
+        "trust_remote_code": False,
+        "local_files_only": True,
+        "output_loading_info": True,
+        **asked,
+    }
+    try:
+        try:
+            # BERT's own pooling layer is not what sentence encoders are read from.
+            more = {"add_pooling_layer": False} if encodes else {}
+            model, info = auto.from_pretrained(source, **options, **more)
+        except TypeError:
+            model, info = auto.from_pretrained(source, **options)
+    except Exception as error:
+        _refuse(field, source, error)
+    brought = frozenset() if adapter is None else adapter.names
+    missing = sorted(set(info["missing_keys"]) - brought)
+    if missing:
+        raise SubjectError(
+            field,
+            f"{source.name} holds no trained weights for {', '.join(missing[:4])}"
+            f"{', ...' if len(missing) > 4 else ''}, which would be random numbers",
+            "give the checkpoint that was trained for this task",
+        )
+    assert isinstance(model, nn.Module)
+    return model
+
+
+def _config(field: str, transformers: Any, source: Path) -> Any:
+    if not (source / "config.json").is_file():
+        raise SubjectError(
+            field, f"{source} holds no config.json", "name a folder that save_pretrained() wrote"
+        )
+    saved = ("model.safetensors", "model.safetensors.index.json")
+    if not any((source / name).is_file() for name in saved):
+        _no_safetensors(field, source, saved[0])
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            source, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:
+        _refuse(field, source, error)
+
+
+def _folder(field: str, name: str, where: Path | None) -> Path:
+    """The folder of a checkpoint: named, beside the config file, or fetched without its pickles."""
+    for folder in (*([where / name] if where else []), Path(name).expanduser()):
+        if folder.is_dir():
+            return folder
+    if not _ID.fullmatch(name):
+        raise SubjectError(field, f"the folder {name!r} is not there", "name the checkpoint's")
+    hub = _library(field, "huggingface_hub")
+    offline = any(
+        os.environ.get(k, "").upper() in ("1", "ON", "YES", "TRUE")
+        for k in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=offline))
+    except Exception as error:
+        raise SubjectError(
+            field,
+            f"{name!r} is no folder here, and no checkpoint "
+            + ("in the cache (offline)" if offline else f"to be had ({first_line(error)})"),
+            "name a folder that save_pretrained() wrote",
+        ) from error
+
+
+def _no_safetensors(field: str, folder: Path, name: str) -> NoReturn:
+    pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt")))
+    also = f", only {pickled[0]}, a pickle" if pickled else ""
+    raise SubjectError(
+        field,
+        f"{folder} holds no {name}{also}",
+        "load it once where you trust it, and save_pretrained() it again: pickles are not loaded",
+    )
+
+
+def _check_padding(field: str, name: str, model: nn.Module) -> None:
+    """A decoder's head reads the last token before the padding: it must know the padding."""
+    config: Any = getattr(model, "config", None)
+    if hasattr(model, "score") and getattr(config, "pad_token_id", None) is None:
+        raise SubjectError(
+            field, f"{name} has no pad_token_id", "set the tokenizer's in its config.json"
+        )
+
+
+def _library(field: str, name: str) -> Any:
+    """Import a library of the extra. Raises ConfigError where it is not installed."""
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(field, f"needs {name}, which is not installed", _INSTALL) from error
+
+
+def _refuse(field: str, source: Path, error: Exception) -> NoReturn:
+    raise SubjectError(
+        field,
+        f"transformers cannot load {source} ({first_line(error)})",
+        "check that AutoModel.from_pretrained takes it, without remote code",
+    ) from error
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No bars, no reports, no warnings: what matters is checked here."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity(log.CRITICAL)
+    log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
