@@ -1,8 +1,8 @@
 """Renderers of a finished report; none of them computes anything.
 
 ``html`` and ``html_set`` give whole pages, the ``_fragment`` functions what a notebook shows,
-``terminal`` and ``terminal_set`` print to a rich console, ``schema`` is the JSON Schema of
-``report.json`` and ``render`` writes any format of the folder ``writers`` as text.
+``terminal``, ``terminal_set`` and ``terminal_gate`` print to a rich console, ``schema`` is the JSON
+Schema of ``report.json`` and ``render`` writes any format of the folder ``writers`` as text.
 
 Everything is imported when it is called: ``ringtest gate`` draws nothing and must start fast.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ringtest.gating import Gated
     from ringtest.report import Report, ReportSet
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "render",
     "schema",
     "terminal",
+    "terminal_gate",
     "terminal_set",
 ]
 
@@ -73,6 +75,13 @@ def terminal_set(reports: ReportSet, console: Console) -> None:
     printer.show_set(reports, console)
 
 
+def terminal_gate(gated: Gated, console: Console) -> None:
+    """Print what a gate decided on one report or a set; the last line is the outcome."""
+    from ringtest.reports import console as printer
+
+    printer.show_gate(gated, console)
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of ``report.json``."""
     from ringtest.reports import contract
@@ -87,8 +96,13 @@ def formats() -> tuple[str, ...]:
     return writers.names()
 
 
-def render(report: Report, form: str) -> str:
-    """A report as text in one of :func:`formats`; raises ReportError for an unknown one."""
+def render(report: Report | ReportSet | Gated, form: str) -> str:
+    """A report, or what a gate decided on it, as text in one of :func:`formats`.
+
+    A report is decided by its own policy. Raises ReportError for an unknown format.
+    """
+    from ringtest.gating import Gated, judge
     from ringtest.reports import writers
 
-    return writers.load(form)(report)
+    write = writers.load(form)
+    return write(report if isinstance(report, Gated) else judge(report))

@@ -5,7 +5,7 @@ Nothing here reads markup out of names, and imports stay light: the gate must st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -15,29 +15,57 @@ from rich.table import Table
 from rich.text import Text
 
 from ringtest import reasons
+from ringtest.report import ReportSet
 from ringtest.reports import view
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ringtest.decision import GroupVerdict, Verdict
-    from ringtest.report import Report, ReportSet
+    from ringtest.gating import Gated
+    from ringtest.report import Report
 
 BAR: Final = 30
 REASONS: Final = 6
 """Reasons that are printed; the page has all of them."""
+CHECKS: Final = 20
 
 
-def show(report: Report, console: Console) -> None:
-    """Print the verdict, its groups, the reasons and what to do next."""
+def show(report: Report, console: Console, verdict: Verdict | None = None) -> None:
+    """Print the verdict, its groups, the reasons and what to do next.
+
+    ``verdict`` is the one to print, if a gate decided by another policy than the report's own.
+    """
     with _writable(console):
-        _show(report, console, _plain(console))
+        _show(report, verdict or report.verdict, console, _plain(console))
 
 
-def show_set(reports: ReportSet, console: Console) -> None:
+def show_set(
+    reports: ReportSet, console: Console, verdicts: Mapping[str, Verdict] | None = None
+) -> None:
     """Print one line for each student."""
+    found = verdicts or {name: report.verdict for name, report in reports.items()}
     with _writable(console):
-        _show_set(reports, console, _plain(console))
+        _show_set(found, console, _plain(console))
+
+
+def show_gate(gated: Gated, console: Console) -> None:
+    """Print what a gate decided; the last line is its outcome."""
+    if gated.is_set:
+        show_set(ReportSet(gated.reports), console, gated.verdicts)
+    with _writable(console):
+        plain = _plain(console)
+        for name, report in gated.reports.items():
+            verdict = gated.verdicts[name]
+            if not gated.is_set:
+                _show(report, verdict, console, plain)
+            elif view.asked(verdict):
+                _asked(console, f"{view.clean(name)}: what the gate asks for", verdict, plain)
+        _list(console, "Notes", list(gated.notes), REASONS, plain)
+        whom = ", ".join(view.clean(n) for n in gated.worst)
+        by = f", by {whom}" if gated.is_set and gated.outcome != "pass" else ""
+        line = f"gate: {gated.outcome} (exit code {int(gated.exit_code)}){by}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -51,21 +79,15 @@ def _writable(console: Console) -> Iterator[None]:
     console.out(captured.get().encode("ascii", "replace").decode(), highlight=False, end="")
 
 
-def _show(report: Report, console: Console, plain: bool) -> None:
-    verdict = report.verdict
+def _show(report: Report, verdict: Verdict, console: Console, plain: bool) -> None:
     console.print()
-    console.print(_title(report, plain))
+    console.print(_title(report.student, verdict, plain))
     console.print(Text(reasons.sentence(verdict), style="bold"))
     console.print()
-    console.print(_facts(report, plain))
+    console.print(_facts(verdict, plain))
     console.print(_groups(verdict, plain) if verdict.groups else "")
     _list(console, "Reasons", list(verdict.reasons), REASONS, plain)
-    if verdict.gates:
-        console.print(Text("Your own gates", style="bold"))
-        for gate, status in verdict.gates:
-            line = Text.assemble(view.clean(gate.measure), f" within {view.shown(gate.margin)}: ")
-            console.print(Padding(line.append_text(_status(status, plain)), (0, 0, 0, 2)))
-        console.print()
+    _asked(console, "What the gate asks for", verdict, plain)
     _list(console, "What to do next", list(verdict.settle), len(verdict.settle), plain)
     missing = len(report.data["not_measured"])
     if missing:
@@ -74,8 +96,7 @@ def _show(report: Report, console: Console, plain: bool) -> None:
         console.print(Text(note, style="dim"))
 
 
-def _show_set(reports: ReportSet, console: Console, plain: bool) -> None:
-    verdicts = {name: report.verdict for name, report in reports.items()}
+def _show_set(verdicts: Mapping[str, Verdict], console: Console, plain: bool) -> None:
     table = _table(plain)
     table.add_column("student", overflow="fold", min_width=8, max_width=max(12, console.width // 5))
     table.add_column("verdict", no_wrap=True)
@@ -93,7 +114,7 @@ def _show_set(reports: ReportSet, console: Console, plain: bool) -> None:
             Text(view.clean(reasons.worst_finding(verdict))),
         )
     console.print()
-    heading = Text(view.set_title(len(reports)), style="bold")
+    heading = Text(view.set_title(len(verdicts)), style="bold")
     console.print(heading.append(f": {view.tally(verdicts)}", style="not bold"))
     console.print(table)
     note = view.comparable(verdicts)
@@ -118,9 +139,9 @@ def _value(value: float | None, plain: bool) -> str:
     return reasons.number(value) if plain else view.shown(value)
 
 
-def _title(report: Report, plain: bool) -> Text:
-    label = _look(view.LABEL[report.verdict.label], plain)
-    return Text.assemble(label, "  ", (view.clean(report.student), "dim"))
+def _title(student: str, verdict: Verdict, plain: bool) -> Text:
+    label = _look(view.LABEL[verdict.label], plain)
+    return Text.assemble(label, "  ", (view.clean(student), "dim"))
 
 
 def _table(plain: bool) -> Table:
@@ -128,8 +149,7 @@ def _table(plain: bool) -> Table:
     return Table(box=lines, pad_edge=False, header_style="dim", expand=False, padding=(0, 1, 0, 0))
 
 
-def _facts(report: Report, plain: bool) -> Table:
-    verdict = report.verdict
+def _facts(verdict: Verdict, plain: bool) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -182,6 +202,26 @@ def _conditions(verdict: Verdict, group: GroupVerdict) -> str:
     shown = list(names)[:4]
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return (", ".join(shown) or "nothing") + more
+
+
+def _asked(console: Console, title: str, verdict: Verdict, plain: bool) -> None:
+    """What a policy asks for beyond the verdict."""
+    checks = view.asked(verdict)
+    if not checks:
+        return
+    console.print(Text(title, style="bold"))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for check in checks[:CHECKS]:
+        text = Text(view.clean(f"{check.kind} {check.name}:"), style="bold")
+        grid.add_row(
+            _status(check.status, plain), text.append(f" {view.clean(check.message)}", "not bold")
+        )
+    if len(checks) > CHECKS:
+        grid.add_row("", Text(f"and {len(checks) - CHECKS} more", style="dim"))
+    console.print(Padding(grid, (0, 0, 0, 2)))
+    console.print()
 
 
 def _list(console: Console, title: str, lines: list[str], most: int, plain: bool) -> None:

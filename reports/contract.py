@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from ringtest import decision
 from ringtest.integrity import SCHEMA_VERSION
 from ringtest.measurement import STATUSES, Direction, Measurement, Null
-from ringtest.policy import Gate, Policy
+from ringtest.policy import FIRST, Gate, Inconclusive, Policy, Shipped, Waiver
 
 Schema = dict[str, Any]
 
@@ -31,6 +31,19 @@ _FIELD_TYPES: Final[dict[str, Schema]] = {
     "Status": {"enum": list(STATUSES)},
     "Null | None": {"enum": [*get_args(Null), None]},
     "tuple[Gate, ...]": {"type": "array", "items": {"$ref": "#/$defs/gate"}},
+    "tuple[Waiver, ...]": {"type": "array", "items": {"$ref": "#/$defs/waiver"}},
+    "tuple[str, ...]": {"type": "array", "items": TEXT},
+    "Inconclusive": {"enum": list(get_args(Inconclusive))},
+}
+_FIELD_TYPES["Baseline | None"] = {
+    "type": "object",
+    "properties": {
+        "source": TEXT,
+        "label": {"enum": list(get_args(decision.Label))},
+        "rows": {"type": "array", "items": {"$ref": "#/$defs/shipped"}},
+    },
+    "required": ["source", "label", "rows"],
+    "additionalProperties": False,
 }
 _LEVEL: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 
@@ -83,10 +96,10 @@ def schema() -> Schema:
             "measurement": _measurement(),
             "model": _model(),
             "verdict": _verdict(),
-            "policy": _dataclass(
-                Policy, alpha=_LEVEL, min_n=COUNT, version={"type": "integer", "minimum": 1}
-            ),
+            "policy": _policy(),
             "gate": _dataclass(Gate, margin={"type": "number"}),
+            "waiver": _dataclass(Waiver, expires={"type": "string", "format": "date"}),
+            "shipped": _dataclass(Shipped, harm={"type": "number"}, family={"type": "integer"}),
         },
     }
 
@@ -109,6 +122,12 @@ def _dataclass(cls: type, **better: Schema) -> Schema:
     """The schema of a dataclass by its field types; ``better`` replaces single fields."""
     found = {f.name: _FIELD_TYPES[str(f.type)] for f in fields(cls)}
     return _object(**{**found, **better})
+
+
+def _policy() -> Schema:
+    """What came after the first schema is there only where it says something."""
+    found = _dataclass(Policy, alpha=_LEVEL, min_n=COUNT, version={"type": "integer", "minimum": 1})
+    return {**found, "required": list(FIRST)}
 
 
 def _measurement() -> Schema:
@@ -146,7 +165,7 @@ def _model() -> Schema:
 
 def _data() -> Schema:
     counts = {"type": "object", "additionalProperties": COUNT}
-    return _object(
+    found = _object(
         n={"type": "integer", "minimum": 1},
         fingerprint=TEXT,
         modality=TEXT,
@@ -154,6 +173,9 @@ def _data() -> Schema:
         unlabelled=counts,
         warnings=_list(TEXT),
     )
+    # Reports of 0.1.0 do not have it yet.
+    found["properties"]["eps_unit"] = TEXT
+    return found
 
 
 def _verdict() -> Schema:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ringtest.decision import SEVERITY
 from ringtest.reasons import number
 
 if TYPE_CHECKING:
-    from ringtest.decision import Verdict
+    from ringtest.decision import Check, Verdict
     from ringtest.measurement import Measurement
     from ringtest.report import Report
 
@@ -43,7 +44,12 @@ STATUS: Final = {
     "error": Look("error", "!", "!", "none", "magenta"),
     "context": Look("context", "·", ".", "none", "bright_black"),
     "no_match": Look("matches no row", "!", "!", "none", "magenta"),
+    "waived": Look("waived", "~", "~", "open", "cyan"),
+    "note": Look("noted", "·", ".", "none", "bright_black"),
+    "warn": Look("warning", "!", "!", "open", "yellow"),
 }
+OUTCOME: Final = {name: STATUS[name] for name in ("pass", "warn", "inconclusive", "fail", "error")}
+"""What a gate makes of a verdict."""
 LABEL: Final = {
     "sound": Look("sound", *_PASS),
     "fractured": Look("fractured", *_FAIL),
@@ -246,6 +252,16 @@ def again(data: dict[str, Any]) -> str:
 def set_title(count: int) -> str:
     """Headline of a comparison."""
     return "One student of one teacher" if count == 1 else f"{count} students of one teacher"
+
+
+def asked(verdict: Verdict) -> list[Check]:
+    """What a policy asks for beyond the verdict, and what it lets through; the worst first."""
+    found = [
+        c
+        for c in verdict.checks
+        if c.kind in ("require", "gate", "margin", "waiver", "baseline") or c.status == "waived"
+    ]
+    return sorted(found, key=lambda c: -SEVERITY[c.status])
 
 
 def tally(verdicts: Mapping[str, Verdict]) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ringtest.report import ReportSet
 from ringtest.reports import page
 
 if TYPE_CHECKING:
-    from ringtest.report import Report
+    from ringtest.gating import Gated
 
 
-def render(report: Report) -> str:
-    """One self-contained page."""
+def render(gated: Gated) -> str:
+    """One self-contained page: of the student, or of all in comparison."""
+    if gated.is_set:
+        return page.set_page(ReportSet(gated.reports))
+    (report,) = gated.reports.values()
     return page.page(report)

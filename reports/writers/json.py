@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ringtest.report import Report
+    from ringtest.gating import Gated
 
 
-def render(report: Report) -> str:
-    """What ``report.json`` holds."""
-    return json.dumps(report.data, indent=1, allow_nan=False) + "\n"
+def render(gated: Gated) -> str:
+    """What ``report.json`` holds; of a set, by student."""
+    data: dict[str, Any] = {name: report.data for name, report in gated.reports.items()}
+    content = data if gated.is_set else next(iter(data.values()))
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"

@@ -1,17 +1,19 @@
-"""Standard errors, intervals and p-values: the only place where they are made."""
+"""Standard errors, intervals and p-values: the only place where they are made.
+
+The p-values themselves stand in :mod:`ringtest.pvalues`, which a gate can import without numpy.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from ringtest import margins
 from ringtest.estimate import Array, Estimate, t_quantile
+from ringtest.pvalues import holm, needed_n, p_values
 
 _CLOSED_FORM_UNITS = 10_000
 """From here on the bootstrap of a mean differs from its closed form only by Monte-Carlo noise."""
@@ -76,44 +78,4 @@ def interval(delta: float, se: float, df: float, level: float) -> tuple[float, f
     return delta - half, delta + half
 
 
-def p_values(harm: float, margin: float, se: float, df: float, family: int) -> tuple[float, float]:
-    """One-sided p-values ``(p_fail, p_pass)`` of harm against its margin.
-
-    ``p_fail`` tests H0: harm <= margin, multiplied by ``family`` where the harm is the largest of
-    so many; ``p_pass`` tests H0: harm >= margin. With se = 0 both are 0 or 1 by the side of the
-    margin, and at the margin itself nothing is rejected. Anything not finite gives NaN.
-    """
-    if not all(math.isfinite(v) for v in (harm, margin, se, df)) or se < 0 or df < 1 or family < 1:
-        return math.nan, math.nan
-    distance = harm - margin
-    if se == 0:
-        return float(not distance > 0), float(not distance < 0)
-    t = distance / se
-    p_fail = min(1.0, family * float(special.stdtr(df, -t)))
-    return p_fail, float(special.stdtr(df, t))
-
-
-def holm(p_values: Sequence[float], alpha: float) -> NDArray[np.bool_]:
-    """Which hypotheses Holm's step-down procedure rejects at level ``alpha``; NaN never is."""
-    p = np.asarray(p_values, dtype=np.float64)
-    rejected = np.zeros(p.shape[0], dtype=bool)
-    order = np.argsort(np.where(np.isnan(p), np.inf, p), kind="stable")
-    for rank, index in enumerate(order):
-        # `not (p <= limit)`: a NaN stops the procedure as a large p would.
-        if not (p[index] <= alpha / (p.shape[0] - rank)):
-            break
-        rejected[index] = True
-    return rejected
-
-
-def needed_n(harm: float, margin: float, se: float, n: int, alpha: float) -> int | None:
-    """Rows that would settle the side of the margin, if the harm stayed as it is.
-
-    Uses the normal quantile and power .8; None where harm sits on the margin or nothing is known.
-    """
-    distance = abs(harm - margin)
-    if not (math.isfinite(distance) and math.isfinite(se)) or distance == 0 or se <= 0 or n <= 0:
-        return None
-    z = float(special.ndtri(1 - alpha) + special.ndtri(0.8))
-    # Bounded: at the margin itself the square would overflow.
-    return math.ceil(n * min(z * se / distance, 1e9) ** 2)
+__all__ = ["bootstrap", "holm", "interval", "needed_n", "p_values", "standard_error"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ringtest import inference, margins
+from ringtest import margins, pvalues
 from ringtest.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _rows_needed(verdict: Verdict, policy: Policy) -> list[str]:
     for row in verdict.rows:
         if not row.headline or row.status != "inconclusive" or row.group in failing:
             continue
-        n = inference.needed_n(row.harm, row.margin, row.se, row.n, policy.alpha)
+        n = pvalues.needed_n(row.harm, row.margin, row.se, row.n, policy.alpha)
         limit = margins.SAMPLE if row.measure.startswith(_SAMPLED) else _FAR * row.n
         if n is None or n > limit:
             where = f"{row.measure} on {row.condition}"

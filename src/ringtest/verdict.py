@@ -6,11 +6,10 @@ import math
 from collections import defaultdict
 from dataclasses import replace
 
-from ringtest import inference, margins, reasons
+from ringtest import margins, pvalues, reasons
 from ringtest.decision import (
     BENCHMARK,
     OFF_SUPPORT,
-    GateStatus,
     GroupStatus,
     GroupVerdict,
     Label,
@@ -18,30 +17,81 @@ from ringtest.decision import (
     Verdict,
 )
 from ringtest.measurement import PASS_ONLY, Measurement, Status
-from ringtest.policy import Gate, Policy
+from ringtest.outcome import Conclusion, gate_status, weigh
+from ringtest.policy import Policy
+
+_UnitKey = tuple[str, str]
 
 
-def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Verdict:
-    """Decide every headline, every group and the label. Total: any rows get exactly one label.
+def decide(
+    rows: list[Measurement], policy: Policy, scope: Scope = "full", student: str | None = None
+) -> Verdict:
+    """Decide every headline, every group, the label and the gate.
+
+    Total: any rows get exactly one label, and exactly one outcome.
 
     Args:
         rows: measurements of one student; their stored statuses and p-values are not believed.
-        policy: levels, margins and gates.
+        policy: levels, margins, gates, waivers and what was shipped.
         scope: what the subjects could be asked for.
+        student: name, for waivers that speak of one student only.
     """
     judged = [_test(row, policy) for row in rows]
     units = _units(judged)
     rejected = _reject(judged, units, policy)
     judged = [
-        replace(r, status=_row_status(r, policy, rejected.get(_unit_key(r), False))) for r in judged
+        _with_status(r, _row_status(r, policy, rejected.get(_unit_key(r), False))) for r in judged
     ]
-    groups = _groups(judged, units, rejected, scope)
-    failing = [name for name, g in groups.items() if g.status == "fail"]
-    benchmark = [r.status for r in judged if r.headline and r.group == BENCHMARK]
-    matched = bool(benchmark) and all(s == "pass" for s in benchmark)
 
+    def conclude(passed: frozenset[int], unasked: frozenset[str]) -> Conclusion:
+        kind = [
+            replace(r, status="pass") if i in passed else r for i, r in enumerate(judged)
+        ] if passed else judged  # fmt: skip
+        return _conclude(kind, units, rejected, policy, scope, unasked)
+
+    found = conclude(frozenset(), frozenset())
+    verdict = Verdict(
+        label=found.label,
+        strength=_strength(found.groups),
+        scope=scope,
+        matched=found.matched,
+        reasons=(),
+        settle=(),
+        groups=found.groups,
+        gates=tuple((gate, gate_status(gate, tuple(judged), policy)) for gate in policy.gates),
+        margins_version=policy.version,
+        policy_hash=policy.hash,
+        rows=tuple(judged),
+    )
+    verdict = replace(
+        verdict,
+        reasons=tuple(reasons.reasons(verdict, policy)),
+        settle=tuple(reasons.settle(verdict, policy)),
+    )
+    return weigh(verdict, policy, found, conclude, student)
+
+
+def _conclude(
+    rows: list[Measurement],
+    units: dict[_UnitKey, list[int]],
+    rejected: dict[_UnitKey, bool],
+    policy: Policy,
+    scope: Scope,
+    unasked: frozenset[str],
+) -> Conclusion:
+    """Groups and label of rows with their statuses."""
+    statuses = {
+        key: _unit_status([rows[i] for i in members], rejected.get(key, False))
+        for key, members in units.items()
+    }
+    groups = _groups(rows, units, statuses, scope)
+    for name in unasked:
+        groups.pop(name, None)
+    benchmark = {i for i, r in enumerate(rows) if r.headline and r.group == BENCHMARK}
+    matched = bool(benchmark) and all(rows[i].status == "pass" for i in benchmark)
+    failing = [name for name, g in groups.items() if g.status == "fail"]
     label: Label
-    if "fail" in benchmark:
+    if any(rows[i].status == "fail" for i in benchmark):
         label = "below-benchmark"
     elif len(failing) >= 2:
         label = "fractured"
@@ -49,26 +99,14 @@ def decide(rows: list[Measurement], policy: Policy, scope: Scope = "full") -> Ve
         label = "sound"
     else:
         label = "inconclusive"
+    still = {i for key, members in units.items() if statuses[key] != "pass" for i in members}
+    still |= {i for i in benchmark if rows[i].status != "pass"}
+    return Conclusion(label, matched, groups, frozenset(still))
 
-    gates = tuple((gate, _gate_status(gate, judged, policy)) for gate in policy.gates)
-    verdict = Verdict(
-        label=label,
-        strength=_strength(groups),
-        scope=scope,
-        matched=matched,
-        reasons=(),
-        settle=(),
-        groups=groups,
-        gates=gates,
-        margins_version=policy.version,
-        policy_hash=policy.hash,
-        rows=tuple(judged),
-    )
-    return replace(
-        verdict,
-        reasons=tuple(reasons.reasons(verdict, policy)),
-        settle=tuple(reasons.settle(verdict, policy)),
-    )
+
+def _with_status(row: Measurement, status: Status) -> Measurement:
+    """The row itself where nothing changes: most rows of a report are context."""
+    return row if row.status == status else replace(row, status=status)
 
 
 def _test(row: Measurement, policy: Policy) -> Measurement:
@@ -78,13 +116,10 @@ def _test(row: Measurement, policy: Policy) -> Measurement:
     margin = policy.margin(row)
     if not row.measured or row.n < policy.min_n:
         return replace(row, margin=margin, p_fail=math.nan, p_pass=math.nan)
-    p_fail, p_pass = inference.p_values(row.harm, margin, row.se, row.df, row.family)
+    p_fail, p_pass = pvalues.p_values(row.harm, margin, row.se, row.df, row.family)
     if row.null in PASS_ONLY:
         p_fail = 1.0
     return replace(row, margin=margin, p_fail=p_fail, p_pass=p_pass)
-
-
-_UnitKey = tuple[str, str]
 
 
 def _unit_key(row: Measurement) -> _UnitKey:
@@ -112,8 +147,8 @@ def _reject(
         if any(rows[i].null in PASS_ONLY for i in members):
             continue
         p[key] = math.nan if any(math.isnan(v) for v in nulls) else max(nulls)
-    decided = inference.holm(list(p.values()), policy.alpha)
-    return {key: bool(d) for key, d in zip(p, decided, strict=True)}
+    decided = pvalues.holm(list(p.values()), policy.alpha)
+    return dict(zip(p, decided, strict=True))
 
 
 def _row_status(row: Measurement, policy: Policy, rejected: bool) -> Status:
@@ -131,7 +166,7 @@ def _row_status(row: Measurement, policy: Policy, rejected: bool) -> Status:
 def _groups(
     rows: list[Measurement],
     units: dict[_UnitKey, list[int]],
-    rejected: dict[_UnitKey, bool],
+    statuses: dict[_UnitKey, GroupStatus],
     scope: Scope,
 ) -> dict[str, GroupVerdict]:
     always = ("function",) if scope == "outputs-only" else margins.ALWAYS_REQUIRED
@@ -151,7 +186,7 @@ def _groups(
         verdicts: list[GroupStatus] = []
         ratios: list[float] = []
         for key, members in mine.items():
-            status = _unit_status([rows[i] for i in members], rejected.get(key, False))
+            status = statuses[key]
             ratio = _unit_ratio([rows[i] for i in members])
             if any(rows[i].null == "band void" for i in members):
                 # Passes count singly; failures and ratios count once for all such groups.
@@ -217,23 +252,3 @@ def _strength(groups: dict[str, GroupVerdict]) -> float | None:
         return None
     r = ratios[1]
     return 1.0 if math.isinf(r) else r / (1.0 + r)
-
-
-def _gate_status(gate: Gate, rows: list[Measurement], policy: Policy) -> GateStatus:
-    matches = gate.matches(rows)
-    if not matches:
-        return "no_match"
-    statuses: list[GateStatus] = []
-    for i in matches:
-        row = rows[i]
-        p_fail, p_pass = inference.p_values(row.harm, gate.margin, row.se, row.df, row.family)
-        if row.n >= policy.min_n and p_pass <= policy.alpha:
-            statuses.append("pass")
-        elif p_fail <= policy.alpha:
-            statuses.append("fail")
-        else:
-            statuses.append("inconclusive")
-    for status in ("fail", "inconclusive"):
-        if status in statuses:
-            return status
-    return "pass"

@@ -8,6 +8,7 @@ import pytest
 
 from ringtest import reports
 from ringtest.measurement import Measurement
+from ringtest.policy import Baseline, Policy, Shipped, Waiver
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,33 @@ def test_every_field_may_be_null_where_nothing_was_measured(fakes, validator):
     data = fakes.bare().data
     assert data["measurements"][0]["student"] is None
     validator.validate(data)
+
+
+def test_accepts_policies_that_use_every_field(fakes, validator):
+    """And refuses what is no such policy."""
+    base = Baseline(
+        "v1", "sound", (Shipped("m", "clean", None, None, "paired", "twins", 0.0, 0.1, 9.0, 1),)
+    )
+    policy = Policy(
+        require=("twins",),
+        inconclusive="warn",
+        waivers=(Waiver("W", "s", "2999-12-31", group="*"),),
+        today="2026-06-01",
+        baseline=base,
+    )
+    data = copy.deepcopy(fakes.sound().data)
+    data["policy"] = policy.as_dict()
+    validator.validate(data)
+    for key, bad in (
+        ("require", "twins"),
+        ("inconclusive", "exit4"),
+        ("waivers", [{"id": "W"}]),
+        ("baseline", {"source": "v1", "label": "fine", "rows": []}),
+        ("today", 3),
+    ):
+        changed = copy.deepcopy(data)
+        changed["policy"][key] = bad
+        assert not validator.is_valid(changed)
 
 
 def test_schema_is_fresh():
