@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -24,12 +26,26 @@ def bar(progress: Progress | bool) -> Iterator[Progress]:
     if not progress:
         yield lambda _what, _share: None
         return
-    from tqdm.auto import tqdm
+    from tqdm import TqdmWarning
 
-    with tqdm(total=100, disable=None, delay=1, leave=False, bar_format=_FORMAT) as shown:
+    with warnings.catch_warnings():
+        # A notebook without ipywidgets shows a bar of text, which is not worth a warning.
+        warnings.simplefilter("ignore", TqdmWarning)
+        from tqdm.auto import tqdm
+
+    # None: no bar where output goes to a file; a notebook is no terminal, but somebody looks at it.
+    off = False if _in_notebook() else None
+    with tqdm(total=100, disable=off, delay=1, leave=False, bar_format=_FORMAT) as shown:
 
         def tell(what: str, share: float) -> None:
             shown.set_description_str(what, refresh=False)
             shown.update(100 * share - shown.n)
 
         yield tell
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs us; IPython is asked only if it is there already."""
+    get = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = None if get is None else get()
+    return shell is not None and "IPKernelApp" in shell.config
