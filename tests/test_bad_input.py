@@ -152,9 +152,13 @@ BAD = {
     "no student": (config(student=""), ("student", "is missing", "add [student]")),
     "wrong type": (config(more='[audit]\nseed = "1"'), ("audit.seed", "'1'", "whole number")),
     "broken TOML": ("[teacher\n", ("broken TOML", "line 1", "mend that line")),
-    "later: hf": (config('hf = "folder"'), ("student.hf", "comes with a later version", "use")),
-    "later: exported": (config('exported = "a.pt2"'), ("student.exported", "later version")),
-    "later: max_rows": (config(more="[audit]\nmax_rows = 9"), ("max_rows", "later version")),
+    "no such checkpoint": (
+        config('hf = "./folder"'),
+        ("student.hf", "'./folder' is not there", "name the checkpoint's"),
+    ),
+    "no such program": (config('exported = "a.pt2"'), ("student.exported", "a.pt2 is not there")),
+    "no such evidence": (config('evidence = "a.npz"'), ("student.evidence", "a.npz is not there")),
+    "max_rows negative": (config(more="[audit]\nmax_rows = -9"), ("max_rows", "-9", "equal to 0")),
     "later: references": (
         config(more='[audit]\nreferences = "auto"'),
         ("audit.references", "later version", "[[reference]]"),
@@ -242,11 +246,11 @@ BAD = {
     ),
     "pickle for safetensors": (
         factory("pickle.safetensors"),
-        ("student.weights", "no safetensors file", "pickles are not loaded"),
-    ),
-    "torch.save for safetensors": (
-        factory("model.pt"),
         ("student.weights", "no safetensors file", "save_file"),
+    ),
+    "state_dict of another module": (
+        factory("model.pt"),
+        ("student.weights", "model.pt does not fit", "save the state_dict"),
     ),
     "garbage for safetensors": (
         factory("garbage.safetensors"),

@@ -89,7 +89,8 @@ def audited(project, quiet_lines) -> Path:
 
 
 def test_audit_writes_beside_the_config_and_finishes_with_0(audited, capsys):
-    assert {p.name for p in (audited / "audit").iterdir()} == {"report.json", "report.html"}
+    names = {"report.json", "report.html", "cells", ".lock"}
+    assert {p.name for p in (audited / "audit").iterdir()} == names
     found = load_report(audited / "audit")
     assert isinstance(found, Report)
     assert found.data["config"]["file"]["student"] == [{"load": "models:student"}]
@@ -121,7 +122,7 @@ def test_audit_prints_the_report_and_what_to_type_next(audited, tmp_path, capsys
     assert main(["audit", str(path), "--out", str(out), "--seed", "5"]) == Exit.PASS
     shown = capsys.readouterr()
     assert f"ringtest gate {out}" in shown.out
-    assert "Your own gates" in shown.out
+    assert "What the gate asks for" in shown.out
     assert shown.err == ""
     found = load_report(out)
     assert found.verdict.label in shown.out
@@ -164,7 +165,8 @@ def test_another_audit_s_folder_is_taken_only_with_fresh(audited, tmp_path, caps
 
 
 def test_plan_shows_cells_passes_and_rows_needed(project, capsys):
-    assert main(["plan", str(project / "set.toml")]) == Exit.PASS
+    out = project / "nothing here"
+    assert main(["plan", str(project / "set.toml"), "--out", str(out), "-q"]) == Exit.PASS
     shown = capsys.readouterr().out
     case = commands.prepare(project / "set.toml")
     assert f"{case.plan.cells} cells" in shown
@@ -173,8 +175,18 @@ def test_plan_shows_cells_passes_and_rows_needed(project, capsys):
         assert stage.condition.kind in shown
     for need in listings.needs(case):
         assert f"{need.rows}" in shown
-    assert "later version" in shown
-    assert not (project / "set" / "plan").exists()
+    for word in ("Time: about ", "Memory: about ", "Disk: about "):
+        assert word in shown
+    assert "already" not in shown
+    assert not out.exists()
+
+
+def test_plan_says_what_is_there_already(audited, capsys):
+    assert main(["plan", str(audited / "set.toml"), "-q"]) == Exit.PASS
+    total = commands.prepare(audited / "set.toml").plan.cells
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Cells in the output folder already: {total} of {total}." in shown
+    assert "models 0.0 s, measures 0.0 s" in shown
 
 
 def test_rows_needed_follow_from_what_is_assumed(project):

@@ -14,7 +14,9 @@ from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy
 from ringtest.report import Report
 
-HEAVY = ("torch", "captum", "seaborn", "matplotlib", "pandas", "sklearn", "jinja2")
+HEAVY = (
+    "torch", "captum", "seaborn", "matplotlib", "pandas", "sklearn", "jinja2", "numpy", "scipy",
+)  # fmt: skip
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -165,7 +167,39 @@ def widen_margins(data):
     sign_again(data)
 
 
+def widen_rows(data):
+    for r in data["measurements"]:
+        r["margin"] = 9.0
+    sign_again(data)
+
+
+def soften(data):
+    data["policy"]["inconclusive"] = "pass"
+    sign_again(data)
+
+
+def waive(data):
+    data["policy"]["waivers"] = [
+        {"id": "x", "statement": "fine", "expires": "2999-12-31", "measure": "*",
+         "condition": None, "slice": None, "group": None, "student": None}
+    ]  # fmt: skip
+    data["policy"]["today"] = "2026-01-01"
+    sign_again(data)
+
+
 UNTRUSTED = {
+    "a missing field": edited(lambda d: d["measurements"][1].pop("se")),
+    "a missing field of context": edited(lambda d: d["measurements"][0].pop("unit")),
+    "one wider margin": edited(lambda d: d["measurements"][1].update(margin=9.0)),
+    "wider margins of rows": edited(widen_rows),
+    "a softer policy": edited(soften),
+    "a waiver written in": edited(waive),
+    "a policy of another kind": edited(lambda d: d["policy"].update(inconclusive="exit4")),
+    "a waiver of another kind": edited(lambda d: d["policy"].update(waivers=[{"id": 1}])),
+    "another policy's level": edited(lambda d: d["policy"].update(alpha=0.2)),
+    "context in place of a judged row": edited(
+        lambda d: d["measurements"][1].update(headline=False, status="context")
+    ),
     "truncated": cut,
     "empty": lambda text: "",
     "no JSON": lambda text: "sound\n",
@@ -251,15 +285,29 @@ def test_a_gate_that_speaks_of_no_row_is_an_error(tmp_path, capsys):
     assert main(["gate", str(tmp_path)]) == Exit.ERROR
     shown = capsys.readouterr()
     assert "gate: error (exit code 2)" in shown.out
-    assert "test.function: matches no row of 'student'" in shown.err
+    assert "gate test.function site=9: Harm within 0.1 is asked for: matches no row" in shown.err
+    assert "(student 'student')" in shown.err
 
 
 def test_help_and_gate_import_nothing_heavy(tmp_path):
     write(tmp_path, report("sound"))
-    for arguments in (["--help"], ["gate", str(tmp_path)], ["schema", "audit.toml"], ["x"]):
+    (tmp_path / "gate.toml").write_text("alpha = 0.01\n")
+    gate = ["gate", str(tmp_path)]
+    outputs = [
+        text
+        for name in ("junit", "markdown", "sarif", "json")
+        for text in (f"--{name}", str(tmp_path / name))
+    ]
+    for arguments, heavy in (
+        (["--help"], HEAVY),
+        (gate, (*HEAVY, "ringtest.config", "filelock")),
+        ([*gate, "--policy", str(tmp_path / "gate.toml"), "--annotations", *outputs], HEAVY),
+        (["schema", "gate.toml"], HEAVY[:-2]),
+        (["x"], HEAVY),
+    ):
         code = (
             f"import sys; from ringtest.cli import main; main({arguments!r}); "
-            f"print('heavy:', sorted(set({HEAVY!r}) & set(sys.modules)))"
+            f"print('heavy:', sorted(set({heavy!r}) & set(sys.modules)))"
         )
         done = run("-c", code)
         assert done.stdout.endswith("heavy: []\n"), (arguments, done.stdout[-200:], done.stderr)

@@ -10,6 +10,7 @@ import pytest
 
 from ringtest import config as configs
 from ringtest.errors import ConfigError
+from ringtest.gate_file import GateFile
 
 WHOLE = """
 task = "regression"
@@ -192,17 +193,21 @@ REFUSED = {
         SMALL.replace('load = "models:student"', 'factory = "a:b"\nweights = ""'),
         "audit.toml: student.weights: is empty; fill it in",
     ),
-    "hf": (
-        SMALL.replace('load = "models:student"', 'hf = "folder"'),
-        "audit.toml: student.hf: comes with a later version; use load",
+    "dtype with load": (
+        SMALL.replace("[student]", '[student]\ndtype = "float16"'),
+        "audit.toml: student.dtype: goes with hf, not with load; leave it out",
     ),
-    "exported": (
-        SMALL.replace('load = "models:teacher"', 'exported = "t.pt2"'),
-        "audit.toml: teacher.exported: comes with a later version",
+    "unknown dtype": (
+        SMALL.replace('load = "models:student"', 'hf = "folder"\ndtype = "bf16"'),
+        "audit.toml: student.dtype: is 'bf16'; did you mean bfloat16",
+    ),
+    "hf and exported": (
+        SMALL.replace('load = "models:teacher"', 'hf = "t"\nexported = "t.pt2"'),
+        "audit.toml: teacher: names hf and exported; give one of load",
     ),
     "max_rows": (
-        SMALL + "[audit]\nmax_rows = 500",
-        "audit.toml: audit.max_rows: comes with a later version; leave it out",
+        SMALL + "[audit]\nmax_rows = -1",
+        "audit.toml: audit.max_rows: is -1; it must be greater than or equal to 0",
     ),
     "reference copies": (
         SMALL + '[audit]\nreferences = "auto"',
@@ -254,12 +259,12 @@ def test_schemas_accept_what_is_accepted_and_nothing_else():
 
 
 def test_gate_file_is_checked_like_the_other():
-    found = configs.parse(configs.GateFile, "gate.toml", {"gate": [{"measure": "a", "margin": 2}]})
+    found = configs.parse(GateFile, "gate.toml", {"gate": [{"measure": "a", "margin": 2}]})
     assert found.gate[0].gate().margin == 2.0
     with pytest.raises(ConfigError, match=r"gate.toml: alhpa: is no known key; did you mean alpha"):
-        configs.parse(configs.GateFile, "gate.toml", {"alhpa": 0.1})
+        configs.parse(GateFile, "gate.toml", {"alhpa": 0.1})
     with pytest.raises(ConfigError, match=r"gate.toml: alpha: is 0.7; it must be less than 0.5"):
-        configs.parse(configs.GateFile, "gate.toml", {"alpha": 0.7})
+        configs.parse(GateFile, "gate.toml", {"alpha": 0.7})
 
 
 def test_reading_a_config_imports_no_torch():

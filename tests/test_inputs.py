@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 import ringtest
-from ringtest import AuditData, inputs
+from ringtest import AuditData, datasets
 from ringtest.errors import DataError, SubjectError
 from ringtest.sampling import stratified
 
@@ -98,7 +98,7 @@ def test_a_dataset_of_dicts_with_labels() -> None:
 
 
 def test_a_large_dataset_is_read_into_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "IN_MEMORY", 100)
+    monkeypatch.setattr(datasets, "IN_MEMORY", 100)
     x, y = table(), torch.arange(N) % 3
     data = AuditData(Pairs(x, y), unlabelled={"web": Pairs(x[:150] + 1, y[:150])})
     assert torch.equal(data.inputs, x)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ringtest.data import AuditData
     from ringtest.errors import Exit, RingtestError
-    from ringtest.policy import Gate, Policy
+    from ringtest.gate_file import load_policy
+    from ringtest.policy import Gate, Policy, Waiver
     from ringtest.report import Report, ReportSet, gate, load_report
     from ringtest.road import audit
+    from ringtest.stored import save_evidence
     from ringtest.subjects import Subject
 
 __version__ = "0.1.0"
@@ -28,10 +30,13 @@ _HOME: Final = {
     "RingtestError": "ringtest.errors",
     "Gate": "ringtest.policy",
     "Policy": "ringtest.policy",
+    "Waiver": "ringtest.policy",
     "Report": "ringtest.report",
     "ReportSet": "ringtest.report",
     "gate": "ringtest.report",
+    "load_policy": "ringtest.gate_file",
     "load_report": "ringtest.report",
+    "save_evidence": "ringtest.stored",
     "Subject": "ringtest.subjects",
 }
 
@@ -44,9 +49,12 @@ __all__ = [
     "ReportSet",
     "RingtestError",
     "Subject",
+    "Waiver",
     "audit",
     "gate",
+    "load_policy",
     "load_report",
+    "save_evidence",
 ]
 
 

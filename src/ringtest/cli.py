@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
 
 from ringtest import __version__
-from ringtest.errors import ConfigError, Exit, RingtestError
+from ringtest.errors import Exit, Interrupted, RingtestError
 
 app = typer.Typer(
     name="ringtest",
@@ -30,7 +33,37 @@ _Seed = Annotated[
     int | None,
     typer.Option(min=0, metavar="N", help="Replaces the seed of CONFIG.", show_default=False),
 ]
+_Out = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Else CONFIG without its suffix.", show_default=False),
+]
+_File = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write the decision there, too.", show_default=False),
+]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what was found.")]
+
+
+class _Stop(Exception):
+    """Ctrl-C with more to say than that it was pressed; Typer keeps no message of that one."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A polite kill (SIGTERM) is like Ctrl-C: what is kept is said, and nothing is left behind."""
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not in the main thread: who started it there looks after signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +89,9 @@ def _say(error: BaseException) -> Exit:
     """Tell in one line what went wrong."""
     if isinstance(error, RingtestError):
         _line(f"error: {error}")
+    elif isinstance(error, _Stop):
+        _line(f"interrupted: {error}")
+        return Exit.INTERRUPTED
     elif isinstance(error, typer.Abort):
         return Exit.INTERRUPTED
     elif isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
@@ -121,30 +157,37 @@ def demo(
 
 
 @app.command()
-def plan(config: _Config, seed: _Seed = None) -> None:
-    """Show what an audit would measure, how often it runs the models, how many rows it needs."""
-    from ringtest import commands, listings
+def plan(config: _Config, out: _Out = None, seed: _Seed = None, quiet: _Quiet = False) -> None:
+    """Show what an audit would measure and what it costs, by a timed trial of one block of rows."""
+    from ringtest import commands
 
-    listings.show_plan(commands.prepare(config, seed))
+    commands.plan(config, out, seed, quiet)
 
 
 @app.command()
 def audit(
     config: _Config,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Else CONFIG without its suffix.", show_default=False),
-    ] = None,
+    out: _Out = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Replace the report of another audit.")
+        bool,
+        typer.Option("--fresh", help="Compute all anew; replace the report of another audit."),
     ] = False,
     seed: _Seed = None,
     quiet: _Quiet = False,
 ) -> None:
-    """Compare student and teacher; 0 when it finished, whatever it found (`gate` judges)."""
+    """Compare student and teacher, or go on; 0 when it finished, whatever it found."""
     from ringtest import commands
 
-    commands.audit(config, out, fresh, seed, quiet)
+    with _stoppable():
+        try:
+            commands.audit(config, out, fresh, seed, quiet)
+        except Interrupted as stop:
+            options = ["--out", str(out)] if out is not None else []
+            options += ["--seed", str(seed)] if seed is not None else []
+            again = shlex.join(["ringtest", "audit", str(config), *options])
+            goes_on = f"`{again}` goes on there"
+            starts = "it holds the report of another audit, so --fresh starts over"
+            raise _Stop(f"{stop}; {goes_on if stop.resumable else starts}") from None
 
 
 @app.command()
@@ -155,15 +198,27 @@ def gate(
     ],
     policy: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="gate.toml (a later version).", show_default=False),
+        typer.Option(metavar="FILE", help="gate.toml; else the audit's own.", show_default=False),
     ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT", help="What was shipped: nothing may be worse.", show_default=False
+        ),
+    ] = None,
+    junit: _File = None,
+    markdown: _File = None,
+    sarif: _File = None,
+    json: _File = None,
+    annotations: Annotated[
+        bool, typer.Option("--annotations", help="Print GitHub's workflow commands, too.")
+    ] = False,
 ) -> None:
     """Decide a saved report again: 0 pass, 1 fail, 2 error, 3 inconclusive; the worst student."""
-    from ringtest import commands
+    from ringtest import gate_command
 
-    if policy is not None:
-        raise ConfigError("--policy", "comes with a later version", "put [[gate]] into audit.toml")
-    _finish(commands.gate(report))
+    files = {"junit": junit, "markdown": markdown, "sarif": sarif, "gate": json}
+    _finish(gate_command.gate(report, policy, baseline, files, annotations))
 
 
 @app.command()

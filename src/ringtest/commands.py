@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ringtest import config as configs
-from ringtest.errors import ConfigError, Exit, ReportError, close_to
+from ringtest.errors import ConfigError, close_to
 
 if TYPE_CHECKING:
+    from ringtest.case import Case
     from ringtest.report import Report, ReportSet
-    from ringtest.road import Case
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
     where = path.parent
 
     def subject(table: configs.ModelTable) -> subjects.Subject:
-        return subjects.Subject(
-            load=table.load, factory=table.factory, weights=table.weights, where=where
-        )
+        return subjects.Subject(**table.model_dump(exclude={"name"}), where=where)
 
     teachers = [subject(t) for t in config.teacher]
     students = [subject(s) for s in config.student]
@@ -66,6 +64,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
             "layers": config.audit.layers,
             "seed": config.audit.seed if seed is None else seed,
             "cells": [(m, c) for m, c in config.audit.cells],
+            "max_rows": config.audit.max_rows,
         },
     )
 
@@ -77,6 +76,18 @@ def prepare(path: Path, seed: int | None = None) -> Case:
     from ringtest import road
 
     return road.prepare(**asked.arguments)
+
+
+def plan(path: Path, out: Path | None, seed: int | None, quiet: bool) -> None:
+    """Time a trial of everything that an audit would do, and print what it would do and cost."""
+    case = prepare(path, seed)
+
+    from ringtest import listings, pilot
+    from ringtest.progress import bar
+
+    with bar(not quiet) as say:
+        cost = pilot.estimate(case, path.with_suffix("") if out is None else out, say)
+    listings.show_plan(case, cost)
 
 
 def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bool) -> None:
@@ -100,29 +111,6 @@ def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bo
     console = Console()
     _show(found, console, brief=quiet)
     _plain(console, f"Reports: {folder / 'report.html'}   Next: ringtest gate {folder}")
-
-
-def gate(path: Path) -> Exit:
-    """Decide a saved report again, print the verdict, and return the exit code that it means."""
-    from ringtest import report as reports
-
-    loaded = reports.load_report(path)
-    code = reports.gate(loaded)
-    console = Console()
-    _show(loaded, console)
-    single = {loaded.student: loaded} if isinstance(loaded, reports.Report) else loaded
-    worst = [n for n, r in single.items() if reports.gate(r) == code]
-    whom = "" if code is Exit.PASS or len(single) == 1 else f", by {', '.join(worst)}"
-    _plain(console, f"gate: {code.name.lower()} (exit code {int(code)}){whom}")
-    for name, report in single.items():
-        for wanted, status in report.verdict.gates:
-            if status == "no_match":
-                raise ReportError(
-                    f"{path}: gate {wanted.measure}",
-                    f"matches no row of {name!r}",
-                    "mend measure, condition or slice of that [[gate]], and audit again",
-                )
-    return code
 
 
 def schema(file: str | None = None) -> str:

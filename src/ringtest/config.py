@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ringtest import margins
+from ringtest import ways
 from ringtest.config_errors import LATER, in_words
 from ringtest.errors import ConfigError, close_to
 from ringtest.policy import Gate
@@ -40,7 +40,7 @@ class Table(BaseModel):
 
 
 class ModelTable(Table):
-    """Where a model comes from: one of load, factory with weights, hf, exported."""
+    """Where a model comes from: one of load, factory with weights, hf, exported, evidence."""
 
     load: str | None = Field(
         None,
@@ -50,9 +50,22 @@ class ModelTable(Table):
     factory: str | None = Field(
         None, pattern=_SPEC, description="module:callable that builds the model, before its weights"
     )
-    weights: str | None = Field(None, min_length=1, description="safetensors file for the factory")
-    hf: str | None = Field(None, min_length=1, description=f"Hugging Face checkpoint; {LATER}")
-    exported: str | None = Field(None, min_length=1, description=f"torch.export program; {LATER}")
+    weights: str | None = Field(
+        None, min_length=1, description="safetensors (or torch state_dict) file for the factory"
+    )
+    hf: str | None = Field(
+        None, min_length=1, description="folder or id of a Hugging Face checkpoint or PEFT adapter"
+    )
+    dtype: str | None = Field(
+        None,
+        json_schema_extra={"enum": [*ways.DTYPES, None]},
+        description="floats of the checkpoint; auto, the default: as it was saved",
+    )
+    exported: str | None = Field(None, min_length=1, description="torch.export program (.pt2)")
+    evidence: str | None = Field(
+        None, min_length=1, description=".npz of outputs and layers, by ringtest.save_evidence"
+    )
+    gradients: bool = Field(True, description="false: the model's gradients mean nothing")
 
 
 class StudentTable(ModelTable):
@@ -83,7 +96,7 @@ class AuditTable(Table):
         Field(description="auto, or names and globs of modules"),
     ] = "auto"
     seed: int = Field(0, ge=0, description="decides every random draw")
-    max_rows: int = Field(0, ge=0, description=f"0: all rows; a sample {LATER}")
+    max_rows: int = Field(0, ge=0, description="0: all rows; else a seeded, stratified sample")
     references: Literal["auto"] | None = Field(
         None, description=f"auto: reference copies of the student's kind; {LATER}"
     )
@@ -138,16 +151,11 @@ class AuditFile(Table):
         return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
-class GateFile(Table):
-    """gate.toml: what ``ringtest gate --policy`` decides by."""
-
-    alpha: float = Field(margins.ALPHA, gt=0, lt=0.5, description="level of every one-sided test")
-    min_n: int = Field(margins.MIN_N, ge=2, description="least rows of a judged row")
-    gate: list[GateTable] = []
-
-
 def schema() -> dict[str, Any]:
     """JSON Schemas of audit.toml and gate.toml by file name."""
+    # It needs the tables of this module.
+    from ringtest.gate_file import GateFile
+
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     files: dict[str, type[Table]] = {"audit.toml": AuditFile, "gate.toml": GateFile}
     return {name: dialect | form.model_json_schema() for name, form in files.items()}
@@ -155,12 +163,10 @@ def schema() -> dict[str, Any]:
 
 def load(path: Path) -> AuditFile:
     """Read audit.toml; raises ConfigError, in one line, for whatever is wrong with it."""
-    config = parse(AuditFile, path.name, _toml(path))
+    config = parse(AuditFile, path.name, toml(path))
     fields = [("teacher", t) for t in config.teacher] + [("reference", t) for t in config.reference]
     for where, table in [*fields, *_named(path.name, config.student)]:
-        _check_source(f"{path.name}: {where}", table)
-    if config.audit.max_rows > 0:
-        raise ConfigError(f"{path.name}: audit.max_rows", LATER, "leave it out: all rows are read")
+        ways.check(f"{path.name}: {where}", table.model_dump())
     if config.audit.references is not None:
         raise ConfigError(
             f"{path.name}: audit.references",
@@ -183,7 +189,8 @@ def parse(form: type[T], file: str, values: dict[str, Any]) -> T:
         raise in_words(form, file, found[0], values) from None
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; raises ConfigError, in one line, if it cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -214,20 +221,3 @@ def _named(file: str, students: list[StudentTable]) -> list[tuple[str, StudentTa
             f"{file}: student.name", f"{twice[0]!r} stands twice", "rename one of them"
         )
     return [(f"student {s.name!r}" if s.name else "student", s) for s in students]
-
-
-def _check_source(field: str, table: ModelTable) -> None:
-    given = [w for w in ("load", "factory", "hf", "exported") if getattr(table, w) is not None]
-    rule = 'give one of load = "module:callable", or factory with weights'
-    if len(given) != 1:
-        raise ConfigError(field, f"names {' and '.join(given) or 'no model'}", rule)
-    if given[0] in ("hf", "exported"):
-        raise ConfigError(f"{field}.{given[0]}", LATER, "use load, or factory with weights")
-    if table.weights is not None and table.factory is None:
-        raise ConfigError(
-            f"{field}.weights", "goes with factory, not with load", "leave it out, or use factory"
-        )
-    if table.factory is not None and table.weights is None:
-        raise ConfigError(
-            f"{field}.weights", "is missing", 'add weights = "file.safetensors", or use load'
-        )

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from ringtest.errors import ConfigError, close_to
+from ringtest.policy import Inconclusive
 
 TASKS: Final = ("classification", "regression", "embedding")
 LATER: Final = "comes with a later version"
@@ -21,6 +22,10 @@ _EXAMPLES: Final = {
     "load": 'add load = "module:callable"',
     "measure": 'add measure = "similarity.cka" or another id of `ringtest measures`',
     "margin": "add margin = 0.1 or another number",
+    "id": 'add id = "a name of its own"',
+    "match": 'add match = { measure = "similarity.cka" } or another glob',
+    "statement": 'add statement = "who accepts what, and why"',
+    "expires": "add expires = 2026-12-31 or another date",
 }
 _TYPES: Final = {
     "string": "text in quotes",
@@ -28,6 +33,8 @@ _TYPES: Final = {
     "float": "a number",
     "list": "a list",
     "model": "a table",
+    "dict": "a table",
+    "date": "a date without quotes, such as 2026-12-31",
 }
 
 
@@ -76,7 +83,7 @@ def in_words(
 def _choice(key: str, given: Any) -> tuple[str, str]:
     if key == "task" and given == "causal-lm":
         return f"'causal-lm' {LATER}", f"known: {', '.join(TASKS)}"
-    known = TASKS if key == "task" else ("auto",)
+    known = {"task": TASKS, "inconclusive": get_args(Inconclusive)}.get(key, ("auto",))
     return f"{_shown(given)} is not known", close_to(str(given), known)
 
 

@@ -52,6 +52,15 @@ class ReportError(RingtestError):
     """A stored report cannot be trusted or read."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C while cells are kept; the message says how many of how many, and where."""
+
+    def __init__(self, kept: str, resumable: bool) -> None:
+        super().__init__(kept)
+        self.resumable = resumable
+        """Whether the same audit goes on from them; not where it would refuse the folder."""
+
+
 def close_to(name: str, known: Iterable[str], limit: int = 3) -> str:
     """Return a phrase that names the closest known names, or all of a short list.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +14,10 @@ from ringtest.errors import ReportError
 
 FILE: Final = "report.json"
 PAGE: Final = "report.html"
+CELLS: Final = "cells"
+"""Folder of what a finished or interrupted audit need not compute again."""
+LOCK: Final = ".lock"
+_TEMPORARY: Final = ".tmp"
 
 
 def folder_name(student: str) -> str:
@@ -32,16 +38,26 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees all of it or the old one."""
+def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
+    """Write a file so that a reader sees all of it or the old one.
+
+    Args:
+        path: the file.
+        content: text, or bytes.
+        durable: wait until the disk has it. Not needed for what is checked when it is read.
+
+    Raises ReportError, in words, for a full disk or a folder that cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
     try:
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY, delete=False
         ) as file:
             try:
-                file.write(text)
+                file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
                 Path(file.name).chmod(0o644)
                 Path(file.name).replace(path)
             except BaseException:
@@ -51,6 +67,54 @@ def write_atomically(path: Path, text: str) -> None:
         raise ReportError(
             str(path), str(error.strerror), "free space or name another folder"
         ) from error
+
+
+@contextmanager
+def held(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Make a folder for output and hold it alone; what a killed process left half written goes.
+
+    Raises ReportError if another audit holds it. The lock dies with its process. A folder made
+    here in which nothing came to stand is taken away again.
+    """
+    from filelock import FileLock, Timeout
+
+    target = Path(folder)
+    new = not target.exists()
+    make_folder(target)
+    lock = FileLock(target / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ReportError(
+            f"output folder {target}",
+            "another audit is writing there",
+            "wait until it has ended, or name another folder",
+        ) from None
+    except OSError as error:
+        raise ReportError(
+            f"output folder {target}", str(error.strerror or error), "name another folder"
+        ) from error
+    try:
+        for pattern in (f".*{_TEMPORARY}", f"*/.*{_TEMPORARY}"):
+            for file in target.glob(pattern):
+                if file.name.startswith((f".{FILE}.", f".{PAGE}.")) or file.parent.name == CELLS:
+                    file.unlink(missing_ok=True)
+        yield target
+    finally:
+        with suppress(OSError):
+            if new:
+                _take_away(target)
+        lock.release()
+
+
+def _take_away(folder: Path) -> None:
+    """Remove a folder in which nothing came to stand; it is still held."""
+    cells = folder / CELLS
+    if cells.is_dir() and not any(cells.iterdir()):
+        cells.rmdir()
+    if [p.name for p in folder.iterdir()] == [LOCK]:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def claim(
@@ -76,19 +140,14 @@ def claim(
     nearest = next(p for p in (target, *target.absolute().parents) if p.exists())
     if not os.access(nearest, os.W_OK) or not nearest.is_dir():
         raise ReportError(f"output folder {target}", "cannot be written", "name another folder")
-    files = (
-        [target / FILE] if students is None else [target / folder_name(s) / FILE for s in students]
-    )
+    files = _files(target, students)
     for name in students or ():
         made = folder_name(name)
         if len(made.encode()) > 200 or made in (FILE, PAGE):
             raise ReportError("student", f"{name[:40]!r} makes no folder name", "rename it")
     if students is not None and len({str(f).lower() for f in files}) < len(files):
         raise ReportError("student", "two names give one folder name", "rename one of them")
-    there = [target / FILE, *target.glob(f"*/{FILE}")]
-    for file in there:
-        if fresh or not file.is_file():
-            continue
+    for file in () if fresh else _reports(target):
         fix = "name another folder, or replace it with fresh=True (--fresh)"
         known = _identity(file)
         if known is None:
@@ -97,18 +156,39 @@ def claim(
             raise ReportError(f"output folder {target}", "belongs to another audit", fix)
 
 
-def sweep(folder: str | os.PathLike[str]) -> None:
-    """Remove the reports that an earlier audit left in a folder: none outlives its audit.
+def is_free(folder: str | os.PathLike[str], identity: dict[str, Any]) -> bool:
+    """Whether a folder holds no report but those of this very audit."""
+    return all(_identity(file) == identity for file in _reports(Path(folder)))
 
-    Files of the same name that no audit wrote stay where they are.
+
+def sweep(folder: str | os.PathLike[str], students: list[str] | None) -> None:
+    """Remove what an earlier audit left beside the reports just written: none outlives its audit.
+
+    Afterwards, not before: a disk that is full leaves the old ones whole. Files of the same name
+    that no audit wrote stay where they are.
+
+    Args:
+        folder: where the reports were written.
+        students: names if a set was written, None for a single report.
     """
     target = Path(folder)
-    ours = [f for f in (target / FILE, *target.glob(f"*/{FILE}")) if _identity(f) is not None]
-    for file in ours:
-        file.unlink(missing_ok=True)
-        file.with_name(PAGE).unlink(missing_ok=True)
-    if ours:
-        (target / PAGE).unlink(missing_ok=True)
+    for file in _reports(target):
+        if file not in _files(target, students) and _identity(file) is not None:
+            file.unlink(missing_ok=True)
+            # The page of the folder itself is the new set's.
+            if file.parent != target:
+                file.with_name(PAGE).unlink(missing_ok=True)
+
+
+def _files(folder: Path, students: list[str] | None) -> list[Path]:
+    """Where the reports of an audit stand."""
+    if students is None:
+        return [folder / FILE]
+    return [folder / folder_name(s) / FILE for s in students]
+
+
+def _reports(folder: Path) -> list[Path]:
+    return [f for f in (folder / FILE, *folder.glob(f"*/{FILE}")) if f.is_file()]
 
 
 def _identity(file: Path) -> dict[str, Any] | None:

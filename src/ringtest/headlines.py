@@ -77,7 +77,8 @@ class Judge(Standing):
         if entry.group is None:
             return found
         self._entries[entry.id] = entry
-        if condition.role == "certified" and self._certifies.get(condition.key):
+        judged = entry.group in margins.CERTIFIED and self._certifies.get(condition.key)
+        if condition.role == "certified" and judged:
             self._see_certified(entry, condition, found)
         asked = condition.role == "invariance" and entry.group == "invariance"
         if condition.role != "clean" and not asked:

@@ -15,11 +15,12 @@ from torch import nn
 
 from ringtest import inference, margins
 from ringtest.capture import Layers
+from ringtest.case import Case
 from ringtest.condition import conditions
+from ringtest.cost import Cost
 from ringtest.discovery import SILENT
 from ringtest.measure import measures
 from ringtest.model import Model
-from ringtest.road import Case
 
 ROW_SD: Final = {
     "outputs.score": 0.3,
@@ -71,7 +72,7 @@ def needs(case: Case) -> list[Need]:
     return found
 
 
-def show_plan(case: Case) -> None:
+def show_plan(case: Case, cost: Cost) -> None:
     """Print the cells, what they cost, and the rows that the margins need."""
     console, plan = Console(), case.plan
     table = _table("condition", "scope", "rows", "measures")
@@ -89,8 +90,10 @@ def show_plan(case: Case) -> None:
         console,
         f"{plan.cells} cells (measure x condition) under {len(plan.stages)} conditions; "
         f"{len(case.models)} models, {plan.passes:,} forward passes of a block of 256 rows. "
-        "Attacks come on top. Estimates of time and memory come with a later version.",
+        "Attacks come on top.",
     )
+    for line in cost.lines(plan.cells):
+        _note(console, line)
     wanted = needs(case)
     if wanted:
         rows_table = _table("margin of", "on", "margin", "rows needed", "rows given", right=2)

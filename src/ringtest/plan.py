@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from ringtest.blocks import BLOCK
 from ringtest.condition import Condition, conditions
@@ -18,6 +18,13 @@ from ringtest.tasks import AnyTask
 
 Cell = tuple[str, str]
 """(measure id or glob, condition id or glob) that is read besides what is read by default."""
+LAYER_PAIRS: Final = "similarity.layer_pairs"
+"""Name of the cell that holds the CKA of all layer pairs, which no single measure reads."""
+
+
+def cell_name(measure: str, condition: Condition) -> str:
+    """Name of a cell, unique within an audit."""
+    return f"{measure}@{condition.key}"
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Stage:
     measures: tuple[Measure, ...]
     wanted: Wanted
     rows: int
+
+    @property
+    def entries(self) -> tuple[Measure | None, ...]:
+        """What has a cell here: all measures, and layer pairs (None) where they are compared."""
+        return (*self.measures, None) if self.wanted.moments else self.measures
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Plan:
     @property
     def cells(self) -> int:
         """Number of (measure, condition) cells."""
-        return sum(len(stage.measures) for stage in self.stages)
+        return sum(len(stage.entries) for stage in self.stages)
 
 
 def make(
@@ -123,6 +135,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
         return f"{model.name} shows only its outputs"
     if (condition.scope == "own" or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
+    if model.stored is not None and condition.id not in model.stored.conditions:
+        return f"{model.name} is stored evidence, and holds none under {condition.id}"
     return None
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from ringtest.decision import Scope, Verdict
 from ringtest.errors import Exit, ReportError
 from ringtest.files import FILE, PAGE, folder_name, make_folder, write_atomically
 from ringtest.integrity import SCHEMA_VERSION, SECTIONS, check_decision, digest, parse
-from ringtest.measurement import Measurement
+from ringtest.measurement import Direction, Measurement, Null
 from ringtest.policy import Policy
 from ringtest.verdict import decide
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 
 class Report:
@@ -33,7 +37,7 @@ class Report:
         self.policy, self.rows = parse(data)
         try:
             self.verdict: Verdict = decide(
-                self.rows, self.policy, data["verdict"].get("scope", "full")
+                self.rows, self.policy, data["verdict"].get("scope", "full"), data["student"]
             )
             check_decision(data, self.rows, self.verdict)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
@@ -45,7 +49,7 @@ class Report:
         cls, rows: list[Measurement], policy: Policy, scope: Scope, **sections: Any
     ) -> Report:
         """Decide rows and freeze them, with the other sections, into a report."""
-        decided = decide(rows, policy, scope)
+        decided = decide(rows, policy, scope, sections["student"])
         data: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "verdict": decided.as_dict(),
@@ -64,10 +68,30 @@ class Report:
         return str(self.data["student"])
 
     def frame(self) -> pd.DataFrame:
-        """Tidy frame, one row a measurement; columns are the fields of Measurement."""
-        import pandas as pd
+        """Tidy frame, one row a measurement; columns are the fields of Measurement.
 
-        return pd.DataFrame([vars(r) for r in self.verdict.rows])
+        Numbers are floats (NaN where there is none), ``n`` and ``family`` integers. ``status``,
+        ``direction`` and ``null`` are categories; those of ``status`` are ordered, so that sorting
+        puts what fails on top and context at the end.
+        """
+        return _tidy(self.verdict.rows)
+
+    def plot(self, kind: str, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
+        """Draw what the report found; returns the matplotlib axes.
+
+        Args:
+            kind: ``layers``: what is decodable over relative depth (or the CKA of layers);
+                ``conditions``: score or agreement by condition and severity;
+                ``groups``: harm over margin of every judged row, the margin at 1;
+                ``band``: similarity to the members, against the members to each other.
+            ax: axes to draw on; None: a new figure of a fitting size.
+            measure: id of the measure to draw instead of the kind's first that the report holds.
+
+        Raises RingtestError for an unknown kind, and where the report lacks what it draws.
+        """
+        from ringtest.reports import plots
+
+        return plots.plot(self, kind, measure, ax)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``report.json`` and ``report.html`` into a folder; returns the folder.
@@ -118,11 +142,28 @@ class ReportSet(Mapping[str, Report]):
         return len(self._reports)
 
     def frame(self) -> pd.DataFrame:
-        """All measurements, with the student's name in a column ``name``."""
-        import pandas as pd
+        """All measurements as in :meth:`Report.frame`, the student's name first, as ``name``."""
+        rows = [(name, row) for name, r in self.items() for row in r.verdict.rows]
+        found = _tidy([row for _, row in rows])
+        found.insert(0, "name", [name for name, _ in rows])
+        return found
 
-        frames = [r.frame().assign(name=name) for name, r in self.items()]
-        return pd.concat(frames, ignore_index=True)
+    def plot(self, kind: str, *, measure: str | None = None) -> NDArray[np.object_]:
+        """Draw every student as :meth:`Report.plot` does, in panels on common axes.
+
+        Args:
+            kind: ``layers``, ``conditions``, ``groups`` or ``band``.
+            measure: id of the measure to draw instead of the first that a report holds.
+
+        Returns:
+            Axes (students,), in the order of the set. The panel of a student whose report lacks
+            what is drawn says so.
+
+        Raises RingtestError for an unknown kind, and where all reports lack what it draws.
+        """
+        from ringtest.reports import plots
+
+        return plots.plot_set(self, kind, measure)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write ``FOLDER/NAME/report.{json,html}`` for each and ``FOLDER/report.html`` for all."""
@@ -145,6 +186,27 @@ class ReportSet(Mapping[str, Report]):
         """The label of every student."""
         labels = ", ".join(f"{n}: {r.verdict.label}" for n, r in self.items())
         return f"<ReportSet {labels}>"
+
+
+_SEVEREST_FIRST: Final = (
+    "fail",
+    "error",
+    "not_measurable",
+    "inconclusive",
+    "pass",
+    "context",
+)
+
+
+def _tidy(rows: Sequence[Measurement]) -> pd.DataFrame:
+    """One line a row, with the types that a notebook can sort and group by."""
+    import pandas as pd
+
+    frame = pd.DataFrame([vars(r) for r in rows], columns=[f.name for f in fields(Measurement)])
+    order = {"status": _SEVEREST_FIRST, "direction": get_args(Direction), "null": get_args(Null)}
+    for name, categories in order.items():
+        frame[name] = pd.Categorical(frame[name], categories, ordered=name == "status")
+    return frame.astype({"severity": float})
 
 
 def load_report(path: str | os.PathLike[str]) -> Report | ReportSet:
@@ -195,27 +257,34 @@ def _check_complete(path: str, found: dict[str, Report]) -> None:
             )
 
 
-def gate(report: Report | ReportSet | str | os.PathLike[str], policy: Policy | None = None) -> Exit:
+def gate(
+    report: Report | ReportSet | str | os.PathLike[str],
+    policy: Policy | None = None,
+    baseline: Report | ReportSet | str | os.PathLike[str] | None = None,
+) -> Exit:
     """Re-decide a report and return its exit code; of a set, the worst student's.
 
     Args:
         report: a report, a set, or where one was saved.
-        policy: judge by this instead of the policy stored in the report.
+        policy: judge by this (``ringtest.load_policy("gate.toml")``, say) instead of the policy
+            stored in the report.
+        baseline: the report of what was shipped, or where it was saved: nothing may be worse.
 
-    Raises ReportError for a stored report that cannot be trusted.
+    Raises ReportError for a stored report that cannot be trusted, or a baseline that cannot be
+    compared. ``ringtest.gating.judge`` gives the whole decision.
     """
-    loaded = report if isinstance(report, Report | ReportSet) else load_report(report)
-    reports = list(loaded.values()) if isinstance(loaded, ReportSet) else [loaded]
-    codes = [redecide(r, policy).exit_code for r in reports]
-    for code in (Exit.ERROR, Exit.FAIL, Exit.INCONCLUSIVE):
-        if code in codes:
-            return code
-    return Exit.PASS
+    from ringtest.gating import judge
+
+    return judge(report, policy, baseline).exit_code
 
 
 def redecide(report: Report, policy: Policy | None = None) -> Verdict:
     """The verdict on a report's rows under another policy."""
-    return decide(report.rows, policy or report.policy, report.verdict.scope)
+    return decide(report.rows, policy or report.policy, report.verdict.scope, report.student)
+
+
+LARGEST: Final = 1 << 29
+"""Bytes of a report.json that is read at all; one of ours has some hundred bytes a row."""
 
 
 def _load(path: Path) -> Report:
@@ -225,15 +294,19 @@ def _load(path: Path) -> Report:
         )
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) < len(pairs):
+        made = dict(pairs)
+        if len(made) < len(pairs):
             raise ReportError(str(path), "names a key twice", "audit again")
-        return dict(pairs)
+        return made
 
     try:
+        if path.stat().st_size > LARGEST:
+            raise ReportError(str(path), f"has more than {LARGEST:,} bytes", "audit again")
         data = json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=once)
-    except (ValueError, OSError) as error:
-        raise ReportError(str(path), f"cannot be read ({error})", "audit again") from error
-    try:
         return Report(data)
     except ReportError as error:
+        if error.field == str(path):
+            raise
         raise ReportError(f"{path}: {error.field}", error.problem, error.fix) from error
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        raise ReportError(str(path), f"cannot be read ({error})", "audit again") from error

@@ -4,51 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from ringtest import compare, environment, evidence, plan, sections, subjects, tasks
-from ringtest.checks import row_codes
-from ringtest.compare import Failure, Layers, Likeness
+from ringtest import environment, plan, sections, stages, subjects, tasks
+from ringtest.case import Case
 from ringtest.data import AuditData
-from ringtest.errors import ConfigError, DataError
-from ringtest.files import claim, sweep
-from ringtest.headlines import Judge
-from ringtest.measure import ModelMeasure, PairMeasure, Setting
+from ringtest.errors import ConfigError, DataError, Interrupted
+from ringtest.files import CELLS, claim, held, is_free, sweep
 from ringtest.measurement import Measurement
-from ringtest.model import Model, evaluating
-from ringtest.plan import Cell, Plan, Stage
+from ringtest.model import evaluating
+from ringtest.plan import Cell
 from ringtest.policy import Gate, Policy
-from ringtest.probes import layer_pairs
-from ringtest.probes.twin_spread import MEAN_OUTPUTS
 from ringtest.progress import Progress, bar
 from ringtest.report import Report, ReportSet
-from ringtest.tasks import AnyTask, Metric
-
-
-@dataclass(frozen=True)
-class Case:
-    """Everything that an audit looks at, checked and ready."""
-
-    data: AuditData
-    task: AnyTask
-    members: list[Model]
-    students: dict[str, Model]
-    references: list[Model]
-    plan: Plan
-    seed: int
-    several: bool
-    """Whether students were given by name, for a ReportSet."""
-
-    @property
-    def models(self) -> list[Model]:
-        """All models, members first."""
-        return [*self.members, *self.references, *self.students.values()]
+from ringtest.store import Store
+from ringtest.tasks import Metric
 
 
 def prepare(
@@ -61,6 +34,7 @@ def prepare(
     metric: Metric | None = None,
     seed: int = 0,
     cells: Sequence[Cell] = (),
+    max_rows: int = 0,
 ) -> Case:
     """Check all arguments and plan the audit, running each model on a few rows only."""
     asked: Any = cells
@@ -72,9 +46,12 @@ def prepare(
         raise DataError("data", f"is a {type(data).__name__}", "give ringtest.AuditData(...)")
     if type(seed) is not int or seed < 0:
         raise ConfigError("seed", f"is {seed!r}", "give a whole number from 0")
+    if type(max_rows) is not int or max_rows < 0:
+        raise ConfigError("max_rows", f"is {max_rows!r}", "give a number of rows, or 0 for all")
+    data = data.sample(max_rows, seed)
     kind = tasks.make(task, data, metric)
     members = subjects.teacher(teacher, kind, data, layers)
-    student = subjects.resolved("student", student)
+    student = subjects.resolved("student", student, kind)
     found = subjects.students(student, kind, data, layers)
     honest = subjects.references(references, kind, data, layers)
     everyone = [*members, *honest, *found.values()]
@@ -95,6 +72,7 @@ def audit(
     out: str | os.PathLike[str] | None = None,
     *,
     cells: Sequence[Cell] = (),
+    max_rows: int = 0,
     gates: Sequence[Gate] = (),
     fresh: bool = False,
     progress: Progress | bool = True,
@@ -111,227 +89,138 @@ def audit(
         layers: ``auto``, or names and globs of modules.
         metric: metric(outputs, targets) -> one score a row, higher is better.
         seed: decides every random draw.
-        out: folder to write report.json and report.html to.
+        out: folder to write report.json and report.html to, and cells on the way: the same audit
+            goes on there where it was interrupted, and need not run the models again.
         cells: (measure, condition) globs to read besides the default, as context.
+        max_rows: audit a seeded, stratified sample of so many rows; 0: all rows.
         gates: requirements of your own, decided beside the verdict.
-        fresh: replace another audit's report in ``out``.
+        fresh: replace another audit's report in ``out``, and compute every cell anew.
         progress: True for a progress bar, False for none, or a callable.
         config: written into the report.
 
     Returns:
         Report, or ReportSet for a dict of students. Models are left as they were found.
 
-    Raises RingtestError, in one line, for whatever cannot be used.
+    Raises RingtestError, in one line, for whatever cannot be used, and for a folder in which
+    another audit is writing.
     """
     started = time.perf_counter()
     # Not only models draw: importing a library for the first time may, too.
     with evaluating([]):
-        case = prepare(teacher, student, data, task, references, layers, metric, seed, cells)
+        case = prepare(
+            teacher, student, data, task, references, layers, metric, seed, cells, max_rows
+        )
     if not all(isinstance(g, Gate) for g in gates):
         raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
     layers = layers if isinstance(layers, str) else list(layers)
     identity = {
         "task": task,
-        "data": data.fingerprint,
+        "data": case.data.fingerprint,
         "teacher": [m.weights_hash for m in case.members],
         "students": {name: m.weights_hash for name, m in case.students.items()},
         "references": [m.weights_hash for m in case.references],
         "seed": seed,
         "layers": layers,
     }
-    if out is not None:
-        claim(out, identity, list(case.students) if case.several else None, fresh)
-    with bar(progress) as tell:
-        rows, timing = run(case, tell)
-    timing["total"] = time.perf_counter() - started
+    names = list(case.students) if case.several else None
     settings = {
         "task": task,
         "layers": layers,
         "seed": seed,
         "cells": [list(c) for c in cells],
+        "max_rows": max_rows,
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
         "identity": identity,
         # Whoever reads one report of a set can tell whether another is missing.
-        "students": list(case.students) if case.several else None,
+        "students": names,
         **(config or {}),
     }
+    with ExitStack() as stack:
+        store = None
+        if out is not None:
+            claim(out, identity, names, fresh)
+            stack.enter_context(held(out))
+            # Another audit may have ended between the two.
+            claim(out, identity, names, fresh)
+            store = stack.enter_context(_cells(Path(out), case, identity, fresh))
+        with bar(progress) as say:
+            rows, timing = run(case, say, store)
+        timing["total"] = time.perf_counter() - started
+        result = _result(case, rows, Policy(gates=tuple(gates)), settings, timing)
+        if out is not None:
+            result.save(out)
+            if fresh:
+                sweep(out, names)
+    return result
+
+
+def _result(
+    case: Case,
+    rows: dict[str, list[Measurement]],
+    policy: Policy,
+    settings: dict[str, Any],
+    timing: dict[str, Any],
+) -> Report | ReportSet:
+    """The reports of all students, decided."""
     device = str(next((m.device for m in case.models if m.device is not None), "cpu"))
     reports = {
         name: Report.build(
             rows[name],
-            Policy(gates=tuple(gates)),
+            policy,
             sections.scope([*case.members, model]),
             student=name,
             task=case.task.name,
             subjects=sections.subjects(case.members, model, case.references),
-            data=sections.data(data, [*case.members, *case.references, model]),
+            data=sections.data(case.data, [*case.members, *case.references, model]),
             not_measured=sections.not_measured(case.plan.not_measured, rows[name]),
             config=settings,
-            environment=environment.describe(seed, device),
+            environment=environment.describe(case.seed, device),
             timing=timing,
         )
         for name, model in case.students.items()
     }
-    result = ReportSet(reports) if case.several else next(iter(reports.values()))
-    if out is not None:
-        if fresh:
-            sweep(out)
-        result.save(out)
-    return result
+    return ReportSet(reports) if case.several else next(iter(reports.values()))
 
 
-def run(case: Case, tell: Progress) -> tuple[dict[str, list[Measurement]], dict[str, Any]]:
-    """Look at all models under all conditions; rows by student, and seconds by condition."""
+@contextmanager
+def _cells(out: Path, case: Case, identity: dict[str, Any], fresh: bool) -> Iterator[Store]:
+    """The store of an output folder; an interruption says how much of it is kept."""
+    store = Store(out / CELLS)
+    if fresh:
+        store.clear()
+    try:
+        yield store
+    except KeyboardInterrupt as stop:
+        kept = f"{len(store.kept)} of {case.plan.cells} cells are kept in {out}"
+        raise Interrupted(kept, is_free(out, identity)) from stop
+
+
+def run(
+    case: Case, say: Progress, store: Store | None = None
+) -> tuple[dict[str, list[Measurement]], dict[str, Any]]:
+    """Look at all models under all conditions, or take what the store has.
+
+    Returns:
+        Rows by student; seconds and cells found in the store, by condition.
+    """
     rows: dict[str, list[Measurement]] = {name: [] for name in case.students}
-    judges = {name: _judge(case, model) for name, model in case.students.items()}
-    clean: dict[str, evidence.Evidence] = {}
+    judges = {name: stages.judge(case, model) for name, model in case.students.items()}
     total = sum(stage.rows for stage in case.plan.stages) * len(case.models)
-    done, timing = 0, {}
+    done, seconds, found = 0, {}, {}
     with evaluating(case.models):
+        looker = stages.Looker(case, store)
         for stage in case.plan.stages:
             start = time.perf_counter()
 
             def tick(n: int, key: str = stage.condition.key) -> None:
                 nonlocal done
                 done += n
-                tell(key, 0.98 * done / total)
+                say(key, 0.98 * done / total)
 
-            _stage(case, stage, clean, rows, judges, tick)
-            timing[stage.condition.key] = round(time.perf_counter() - start, 4)
-    tell("verdict", 1.0)
+            cells, found[stage.condition.key] = looker.look(stage, tick)
+            stages.tell(case, stage, cells, rows, judges)
+            seconds[stage.condition.key] = round(time.perf_counter() - start, 4)
+    say("verdict", 1.0)
     for name, judge in judges.items():
         rows[name] = judge.headlines() + rows[name]
-    return rows, {"seconds": timing}
-
-
-def _judge(case: Case, student: Model) -> Judge:
-    last = case.members[0].layers
-    mine = student.layers
-    return Judge(
-        members=len(case.members),
-        same_architecture=student.architecture is not None
-        and {m.architecture for m in case.members} == {student.architecture},
-        references=bool(case.references),
-        kindred=bool(_kin(case, student)),
-        embedding=case.task.name == "embedding",
-        layers=Layers(last.last.name if last else None, mine.last.name if mine else None),
-        seed=case.seed,
-    )
-
-
-def _stage(
-    case: Case,
-    stage: Stage,
-    clean: dict[str, evidence.Evidence],
-    rows: dict[str, list[Measurement]],
-    judges: dict[str, Judge],
-    tick: Callable[[int], None],
-) -> None:
-    """One condition: gather evidence of all models, read all measures, tell the judges."""
-    condition = stage.condition
-    gathered = evidence.gather(
-        condition,
-        case.models,
-        _moment_pairs(case),
-        case.data,
-        case.task,
-        stage.wanted,
-        case.seed,
-        tick,
-    )
-    if condition.role == "clean":
-        clean.update(gathered.evidence)
-    else:
-        for name, seen in gathered.evidence.items():
-            seen.clean = clean.get(name)
-    at = Setting(
-        case.data,
-        case.task,
-        condition,
-        gathered.rows,
-        case.data.cluster if condition.keeps_rows else _copies(condition.inputs(case.data)),
-        case.seed,
-    )
-    members = [m.name for m in case.members]
-    outputs = [gathered.evidence[m].outputs for m in members]
-    if all(o.shape[0] for o in outputs):
-        at.shared[MEAN_OUTPUTS] = case.task.combined(outputs)
-    readings, likenesses = _measure(case, stage, gathered, at)
-    _certify(case, condition, readings, judges)
-    for name, model in case.students.items():
-        judge = judges[name]
-        for entry in stage.measures:
-            # What a student cannot do is not asked of it; the verdict's scope says so.
-            if plan.beyond(entry, condition, model):
-                continue
-            if isinstance(entry, ModelMeasure):
-                found = compare.pair(readings[entry.id], members, model.name)
-                left = judge.see_readings(entry, condition, found)
-                rows[name] += compare.context_rows(entry, condition, left, case.seed)
-            elif isinstance(entry, PairMeasure):
-                like = likenesses[entry.id][model.name]
-                judge.see_likeness(entry, condition, like)
-                rows[name].append(
-                    compare.likeness_row(entry, condition, like, judge.layers, case.seed)
-                )
-        if stage.wanted.moments and model.layers is not None:
-            rows[name] += layer_pairs.rows(gathered, members, model.name)
-
-
-def _copies(inputs: torch.Tensor) -> NDArray[np.int64] | None:
-    """Copies of one input are one unit; None where no row repeats another."""
-    codes = row_codes(inputs)
-    return codes if int(codes.max()) + 1 < len(codes) else None
-
-
-def _measure(
-    case: Case, stage: Stage, gathered: evidence.Gathered, at: Setting
-) -> tuple[
-    dict[str, dict[str, Any]],
-    dict[str, dict[str, Likeness | Failure]],
-]:
-    """Readings and similarities of all models; the teacher's are computed once for all students."""
-    members = [m.name for m in case.members]
-    # All references where none is of the student's kind: their drift is still worth knowing.
-    honest = {
-        m.name: [r.name for r in _kin(case, m) or case.references] for m in case.students.values()
-    }
-    students = [m.name for m in case.students.values()]
-    readings: dict[str, dict[str, Any]] = {}
-    likenesses: dict[str, dict[str, Likeness | Failure]] = {}
-    for entry in stage.measures:
-        if isinstance(entry, ModelMeasure):
-            readings[entry.id] = compare.read(entry, gathered.evidence, [*members, *students], at)
-        elif isinstance(entry, PairMeasure):
-            likenesses[entry.id] = compare.likeness(
-                entry, gathered.evidence, members, students, honest, at
-            )
-    return readings, likenesses
-
-
-def _certify(
-    case: Case, condition: Any, readings: dict[str, dict[str, Any]], judges: dict[str, Judge]
-) -> None:
-    """Tell the judges what the members themselves say of a condition: certified, elsewhere."""
-    for measure_id, tell in (("outputs.consistency", Judge.certify), ("shift.domain_auc", None)):
-        of_members = [readings.get(measure_id, {}).get(m.name) for m in case.members]
-        values = [
-            r[0].estimate.value if isinstance(r, list) and r else float("nan") for r in of_members
-        ]
-        value = float(np.mean(values))
-        for judge in judges.values():
-            if tell is not None and condition.role == "certified":
-                judge.certify(condition, value, moved=case.task.name != "classification")
-            elif tell is None and condition.role == "unlabelled":
-                judge.elsewhere(condition, value)
-
-
-def _kin(case: Case, student: Model) -> list[Model]:
-    """The references of the student's own architecture."""
-    return [r for r in case.references if r.architecture == student.architecture]
-
-
-def _moment_pairs(case: Case) -> list[tuple[Model, Model]]:
-    """Members with each other and with every student, for layer-by-layer CKA."""
-    between = [(a, b) for i, a in enumerate(case.members) for b in case.members[i + 1 :]]
-    return between + [(m, s) for m in case.members for s in case.students.values()]
+    return rows, {"seconds": seconds, "cached": {k: n for k, n in found.items() if n}}

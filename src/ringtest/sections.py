@@ -45,6 +45,7 @@ def data(rows: AuditData, models: Sequence[Model] = ()) -> dict[str, Any]:
         "n": rows.n,
         "fingerprint": rows.fingerprint,
         "modality": rows.modality,
+        "eps_unit": rows.eps_unit,
         "groups": groups,
         "unlabelled": {k: int(v.shape[0]) for k, v in (rows.unlabelled or {}).items()},
         "warnings": [

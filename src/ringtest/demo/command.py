@@ -232,7 +232,7 @@ def _one_thread() -> Iterator[None]:
     It also makes two machines, and the table in the documentation, agree.
     """
     import torch
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # scikit-learn's
+    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,0 +1,40 @@
+"""What one audit is about: models, data and plan, checked and ready."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringtest.data import AuditData
+from ringtest.model import Model
+from ringtest.plan import Plan
+from ringtest.tasks import AnyTask
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that an audit looks at, checked and ready."""
+
+    data: AuditData
+    task: AnyTask
+    members: list[Model]
+    students: dict[str, Model]
+    references: list[Model]
+    plan: Plan
+    seed: int
+    several: bool
+    """Whether students were given by name, for a ReportSet."""
+
+    @property
+    def models(self) -> list[Model]:
+        """All models, members first."""
+        return [*self.members, *self.references, *self.students.values()]
+
+    @property
+    def pairs(self) -> list[tuple[Model, Model]]:
+        """Members with each other and with every student, for layer-by-layer CKA."""
+        between = [(a, b) for i, a in enumerate(self.members) for b in self.members[i + 1 :]]
+        return between + [(m, s) for m in self.members for s in self.students.values()]
+
+    def kin(self, student: Model) -> list[Model]:
+        """The references of the student's own architecture."""
+        return [r for r in self.references if r.architecture == student.architecture]

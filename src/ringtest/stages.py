@@ -1,0 +1,233 @@
+"""Stage by stage: what is not in the store yet is looked at, and the judges are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ringtest import compare, evidence, plan
+from ringtest.case import Case
+from ringtest.checks import row_codes
+from ringtest.compare import Failure, Layers
+from ringtest.condition import Condition
+from ringtest.evidence import Evidence, Gathered
+from ringtest.headlines import Judge
+from ringtest.keys import Keys
+from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
+from ringtest.measurement import Measurement
+from ringtest.model import Model
+from ringtest.plan import LAYER_PAIRS, Stage, cell_name
+from ringtest.probes import layer_pairs
+from ringtest.probes.twin_spread import MEAN_OUTPUTS
+from ringtest.store import Store
+
+Cells = dict[str, Any]
+"""What one condition showed: measure id -> content of its cell."""
+NOBODY: Final[Callable[[int], None]] = lambda _rows: None  # noqa: E731 - a default
+
+
+class Looker:
+    """Fills the cells of a case, from the store where it has them."""
+
+    def __init__(self, case: Case, store: Store | None = None) -> None:
+        """Without a store everything is computed and nothing kept."""
+        self.case, self.store = case, store
+        self.keys = None if store is None else Keys(case)
+        self._clean: dict[str, Evidence] | None = None
+
+    def look(self, stage: Stage, tick: Callable[[int], None] = NOBODY) -> tuple[Cells, int]:
+        """The cells of a stage, and how many of them the store had.
+
+        Models run only if a cell is missing. They then run as they would without a store: what is
+        hooked decides which path a fused layer takes, and so the last bits of what it shows.
+        """
+        cells = {} if self.store is None else self._stored(stage)
+        missing = [entry for entry in stage.entries if entry_id(entry) not in cells]
+        found = len(cells)
+        if not missing:
+            tick(stage.rows * len(self.case.models))
+            return cells, found
+        gathered = self._gather(stage, tick)
+        at = setting(self.case, stage.condition, gathered)
+        for entry in missing:
+            content = compute(self.case, entry, gathered, at)
+            cells[entry_id(entry)] = content
+            # An error may pass (memory that ran out): the next run tries again.
+            if self.store is not None and self.keys is not None and not _broken(content):
+                name = cell_name(entry_id(entry), stage.condition)
+                self.store.write(name, self.keys[name], content)
+        return cells, found
+
+    def _stored(self, stage: Stage) -> Cells:
+        assert self.store is not None
+        assert self.keys is not None
+        cells = {}
+        for entry in stage.entries:
+            name = cell_name(entry_id(entry), stage.condition)
+            content = self.store.read(name, self.keys[name])
+            if content is not None:
+                cells[entry_id(entry)] = content
+        return cells
+
+    def _gather(self, stage: Stage, tick: Callable[[int], None]) -> Gathered:
+        case = self.case
+        clean = stage.condition.role == "clean"
+        if not clean and self._clean is None:
+            first = case.plan.stages[0]
+            # All its cells were in the store, but not what the others compare with.
+            self._clean = (
+                self._run(first, NOBODY).evidence if first.condition.role == "clean" else {}
+            )
+        gathered = self._run(stage, tick)
+        if clean:
+            self._clean = gathered.evidence
+        else:
+            assert self._clean is not None
+            for name, seen in gathered.evidence.items():
+                seen.clean = self._clean.get(name)
+        return gathered
+
+    def _run(self, stage: Stage, tick: Callable[[int], None]) -> Gathered:
+        case = self.case
+        return evidence.gather(
+            stage.condition,
+            case.models,
+            case.pairs,
+            case.data,
+            case.task,
+            stage.wanted,
+            case.seed,
+            tick,
+        )
+
+
+def setting(case: Case, condition: Condition, gathered: Gathered) -> Setting:
+    """What measures may know of a condition besides the evidence."""
+    at = Setting(
+        case.data,
+        case.task,
+        condition,
+        gathered.rows,
+        case.data.cluster if condition.keeps_rows else _copies(condition.inputs(case.data)),
+        case.seed,
+    )
+    outputs = [gathered.evidence[m.name].outputs for m in case.members]
+    if all(o.shape[0] for o in outputs):
+        at.shared[MEAN_OUTPUTS] = case.task.combined(outputs)
+    return at
+
+
+def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) -> dict[str, Any]:
+    """Content of one cell, the teacher's part computed once for all students.
+
+    Returns:
+        Readings by model, similarities by student, or (``entry`` None) rows of layer pairs by
+        student; a :class:`~ringtest.compare.Failure` in their place where there are none.
+    """
+    members = [m.name for m in case.members]
+    # What a student cannot do is not asked of it.
+    students = [
+        m
+        for m in case.students.values()
+        if entry is None or plan.beyond(entry, at.condition, m) is None
+    ]
+    names = [m.name for m in students]
+    if isinstance(entry, ModelMeasure):
+        return dict(compare.read(entry, gathered.evidence, [*members, *names], at))
+    if isinstance(entry, PairMeasure):
+        # All references where none is of the student's kind: their drift is still worth knowing.
+        honest = {m.name: [r.name for r in case.kin(m) or case.references] for m in students}
+        return dict(compare.likeness(entry, gathered.evidence, members, names, honest, at))
+    return {
+        m.name: layer_pairs.rows(gathered, members, m.name)
+        for m in students
+        if m.layers is not None
+    }
+
+
+def tell(
+    case: Case,
+    stage: Stage,
+    cells: Cells,
+    rows: dict[str, list[Measurement]],
+    judges: dict[str, Judge],
+) -> None:
+    """Turn the cells of one condition into rows, and tell the judges of all students."""
+    condition = stage.condition
+    members = [m.name for m in case.members]
+    _certify(case, condition, cells, judges)
+    for name, model in case.students.items():
+        judge = judges[name]
+        for entry in stage.measures:
+            # The verdict's scope says what a student cannot do; what is stored of it does not.
+            if why := plan.beyond(entry, condition, model):
+                if model.stored is not None and condition.role != "context":
+                    missing = Failure("not_measurable", why)
+                    rows[name].append(compare.failed_row(entry, condition.id, missing))
+                continue
+            if isinstance(entry, ModelMeasure):
+                found = compare.pair(cells[entry.id], members, model.name)
+                left = judge.see_readings(entry, condition, found)
+                rows[name] += compare.context_rows(entry, condition, left, case.seed)
+            elif isinstance(entry, PairMeasure):
+                like = cells[entry.id][model.name]
+                judge.see_likeness(entry, condition, like)
+                rows[name].append(
+                    compare.likeness_row(entry, condition, like, judge.layers, case.seed)
+                )
+        rows[name] += cells.get(LAYER_PAIRS, {}).get(model.name, [])
+
+
+def judge(case: Case, student: Model) -> Judge:
+    """The judge of one student."""
+    last = case.members[0].layers
+    mine = student.layers
+    return Judge(
+        members=len(case.members),
+        same_architecture=student.architecture is not None
+        and {m.architecture for m in case.members} == {student.architecture},
+        references=bool(case.references),
+        kindred=bool(case.kin(student)),
+        embedding=case.task.name == "embedding",
+        layers=Layers(last.last.name if last else None, mine.last.name if mine else None),
+        seed=case.seed,
+    )
+
+
+def entry_id(entry: Measure | None) -> str:
+    """Name of a measure's cells, or of that of all layer pairs."""
+    return LAYER_PAIRS if entry is None else entry.id
+
+
+def _broken(content: dict[str, Any]) -> bool:
+    return any(isinstance(v, Failure) and v.status == "error" for v in content.values())
+
+
+def _copies(inputs: torch.Tensor) -> NDArray[np.int64] | None:
+    """Copies of one input are one unit; None where no row repeats another."""
+    codes = row_codes(inputs)
+    return codes if int(codes.max()) + 1 < len(codes) else None
+
+
+def _certify(case: Case, condition: Condition, cells: Cells, judges: dict[str, Judge]) -> None:
+    """Tell the judges what the members themselves say of a condition: certified, elsewhere."""
+    for measure_id, role in (
+        ("outputs.consistency", "certified"),
+        ("shift.domain_auc", "unlabelled"),
+    ):
+        if condition.role != role:
+            continue
+        of_members = [cells.get(measure_id, {}).get(m.name) for m in case.members]
+        values = [
+            r[0].estimate.value if isinstance(r, list) and r else float("nan") for r in of_members
+        ]
+        value = float(np.mean(values))
+        for judge_ in judges.values():
+            if role == "certified":
+                judge_.certify(condition, value, moved=case.task.name != "classification")
+            else:
+                judge_.elsewhere(condition, value)
