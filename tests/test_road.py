@@ -450,6 +450,27 @@ def test_nothing_breaks_with_everything_given(everything: Report) -> None:
     assert everything.data["data"]["groups"]["site"] == {"0": 130, "1": 130}
 
 
+def test_any_measure_can_be_read_under_any_condition() -> None:
+    """The product of all measures and conditions, as context: what is judged stays what it was."""
+    x, y = table(120, 5)
+    nets = [fit(seed, x, y) for seed in range(3)]
+    data = AuditData(
+        x,
+        y,
+        groups={"site": np.arange(120) % 2},
+        invariances={"mirror": lambda z: z * torch.tensor([1.0, 1, 1, -1, 1, 1])},
+        unlabelled={"far": 2 + table(120, 78)[0]},
+    )
+    plain = audit(nets[:2], nets[2], data)
+    whole = audit(nets[:2], nets[2], data, cells=[("*", "*")])
+    assert isinstance(plain, Report)
+    assert isinstance(whole, Report)
+    assert len(whole.rows) > len(plain.rows)
+    judged = [[repr(r) for r in report.rows if r.headline] for report in (plain, whole)]
+    assert judged[0] == judged[1]
+    assert not rows(whole, status="error")
+
+
 def test_slices_are_scored(everything: Report) -> None:
     slices = {r.slice for r in rows(everything, measure="outputs.score", condition="clean")}
     assert slices == {None, "half=up", "half=down", "site=0", "site=1"}

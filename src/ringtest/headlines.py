@@ -51,7 +51,7 @@ class Judge(Standing):
         self, entry: PairMeasure, condition: Condition, found: Likeness | Failure
     ) -> None:
         """A similarity under one condition."""
-        if entry.group not in margins.BAND_GROUPS:
+        if entry.group not in margins.BAND_GROUPS or condition.role not in entry.on:
             return
         self._entries[entry.id] = entry
         match condition.role:
@@ -74,11 +74,10 @@ class Judge(Standing):
         self, entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure
     ) -> list[Paired] | Failure:
         """Readings of student and members under one condition; returns those that stay context."""
-        if entry.group is None:
-            return found
+        if entry.group is None or condition.role not in entry.on:
+            return found  # what was asked for besides stays context
         self._entries[entry.id] = entry
-        judged = entry.group in margins.CERTIFIED and self._certifies.get(condition.key)
-        if condition.role == "certified" and judged:
+        if condition.role == "certified" and self._certifies.get(condition.key):
             self._see_certified(entry, condition, found)
         asked = condition.role == "invariance" and entry.group == "invariance"
         if condition.role != "clean" and not asked:

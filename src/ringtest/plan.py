@@ -125,6 +125,8 @@ def _obstacle(
     """Why a measure cannot be read under a condition, or None."""
     if not entry.applies(condition, data, task):
         return _MEANINGLESS
+    if "clean_pair" in entry.needs and condition.role == "clean":
+        return "compares with the clean rows, which these are"
     return next((why for m in members if (why := beyond(entry, condition, m))), None)
 
 
