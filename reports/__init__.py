@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
     from ringtest.report import Report, ReportSet
 
 __all__ = [
@@ -101,7 +101,7 @@ def render(report: Report | ReportSet | Gated, form: str) -> str:
 
     A report is decided by its own policy. Raises ReportError for an unknown format.
     """
-    from ringtest.gating import Gated, judge
+    from ringtest.gates.gating import Gated, judge
     from ringtest.reports import writers
 
     write = writers.load(form)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ringtest.decision import GroupVerdict, Verdict
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
     from ringtest.report import Report
 
 BAR: Final = 30

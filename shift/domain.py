@@ -12,7 +12,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
-from ringtest.checks import row_codes
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import (
@@ -24,6 +23,7 @@ from ringtest.measure import (
     Setting,
     measure,
 )
+from ringtest.rows.checks import row_codes
 
 
 @measure

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import DataError, close_to
-from ringtest.inputs import Rows
+from ringtest.rows.inputs import Rows
 
 
 @condition

@@ -361,7 +361,7 @@ USAGE = {
     "no config": (["audit"], "CONFIG"),
     "text for a number": (["audit", "a.toml", "--seed", "one"], "--seed"),
     "negative seed": (["audit", "a.toml", "--seed", "-1"], "--seed"),
-    "later: policy": (["gate", "a", "--policy", "gate.toml"], "comes with a later version"),
+    "no such policy": (["gate", "a", "--policy", "gate.toml"], "gate.toml: is not there"),
     "no such schema": (["schema", "audit.tml"], "did you mean audit.toml"),
 }
 

@@ -10,8 +10,9 @@ import jsonschema
 import pytest
 
 import ringtest
-from ringtest import commands, listings
 from ringtest.cli import main
+from ringtest.commands import audits as commands
+from ringtest.commands import listings
 from ringtest.condition import conditions
 from ringtest.errors import Exit
 from ringtest.measure import measures

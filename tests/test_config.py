@@ -10,7 +10,7 @@ import pytest
 
 from ringtest import config as configs
 from ringtest.errors import ConfigError
-from ringtest.gate_file import GateFile
+from ringtest.gates.gate_file import GateFile
 
 WHOLE = """
 task = "regression"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ringtest import AuditData
-from ringtest.checks import row_codes
 from ringtest.errors import DataError
+from ringtest.rows.checks import row_codes
 
 N = 240
 

@@ -29,7 +29,7 @@ from markdown_it.token import Token
 
 from ringtest import config, margins
 from ringtest.condition import conditions
-from ringtest.gate_file import load_policy
+from ringtest.gates.gate_file import load_policy
 from ringtest.measure import measures
 
 ROOT = Path(__file__).parents[1]

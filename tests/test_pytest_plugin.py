@@ -24,6 +24,12 @@ INSTALLED = any(e.name == "ringtest" for e in entry_points(group="pytest11"))
 USE = () if INSTALLED else ("-p", "ringtest.pytest_plugin")
 
 
+@pytest.fixture(autouse=True)
+def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs inside these tests are no workers, even where the tests themselves are run by one."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 def row(group: str, harm: float) -> Measurement:
     """A headline whose standard error is a tenth of its margin of .1 (benchmark: .03)."""
     return Measurement(

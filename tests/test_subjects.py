@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ringtest import AuditData, Subject, loading, subjects, tasks
+from ringtest import AuditData, Subject, subjects, tasks
 from ringtest.errors import ConfigError, RingtestError, SubjectError
 from ringtest.model import Ensemble, Model, evaluating, hooked
+from ringtest.sources import loading
 from ringtest.trial import prepare
 
 N = 120

@@ -25,9 +25,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ringtest import AuditData, demo, pilot, road
+from ringtest import AuditData, demo, road
+from ringtest.cells.store import Store
+from ringtest.commands import pilot
 from ringtest.files import CELLS
-from ringtest.store import Store
 
 WIDTH, TOKENS, DEPTH, CLASSES, ROWS = 96, 16, 3, 5, 1_000
 

@@ -2,8 +2,8 @@
 
 A format is a file ``NAME.py`` in this folder with ``render(gated) -> str`` and nothing else to
 touch; ``ringtest.reports.render(report, "NAME")`` then finds it. What it gets
-(:class:`ringtest.gating.Gated`) holds one report or several, each with its verdict under the gate's
-policy. The outcome and every status are read off that verdict: a format that decides anything
+(:class:`ringtest.gates.gating.Gated`) holds one report or several, each with its verdict under the
+gate's policy. The outcome and every status are read off that verdict: a format that decides anything
 itself would sooner or later disagree with the exit code.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from ringtest.errors import ReportError, close_to
 
 if TYPE_CHECKING:
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 
 def names() -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 
 def render(gated: Gated) -> str:
-    """What :meth:`ringtest.gating.Gated.as_dict` gives, as JSON."""
+    """What :meth:`ringtest.gates.gating.Gated.as_dict` gives, as JSON."""
     return json.dumps(gated.as_dict(), indent=1, allow_nan=False) + "\n"

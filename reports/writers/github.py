@@ -10,7 +10,7 @@ from ringtest.reports import view
 
 if TYPE_CHECKING:
     from ringtest.decision import CheckStatus, Outcome
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 MOST: Final = 10
 """Annotations that GitHub shows for a step."""

@@ -8,7 +8,7 @@ from ringtest.report import ReportSet
 from ringtest.reports import page
 
 if TYPE_CHECKING:
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 
 def render(gated: Gated) -> str:

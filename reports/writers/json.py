@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 
 def render(gated: Gated) -> str:

@@ -14,7 +14,7 @@ from ringtest.reports import view
 
 if TYPE_CHECKING:
     from ringtest.decision import Check, CheckStatus, Verdict
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 ELEMENT: Final[dict[CheckStatus, str]] = {
     "waived": "skipped",

@@ -13,7 +13,7 @@ from ringtest.reports import view
 
 if TYPE_CHECKING:
     from ringtest.decision import Verdict
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 LIMIT: Final = 1_000_000
 """Bytes. GitHub takes no summary of more than 1,024 kB, and shows none of it then."""

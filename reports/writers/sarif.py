@@ -18,7 +18,7 @@ from ringtest.reports import view
 
 if TYPE_CHECKING:
     from ringtest.decision import Check, CheckStatus
-    from ringtest.gating import Gated
+    from ringtest.gates.gating import Gated
 
 SCHEMA: Final = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

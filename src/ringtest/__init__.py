@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ringtest.data import AuditData
     from ringtest.errors import Exit, RingtestError
-    from ringtest.gate_file import load_policy
+    from ringtest.gates.gate_file import load_policy
     from ringtest.policy import Gate, Policy, Waiver
     from ringtest.report import Report, ReportSet, gate, load_report
     from ringtest.road import audit
-    from ringtest.stored import save_evidence
+    from ringtest.sources.stored import save_evidence
     from ringtest.subjects import Subject
 
 __version__ = "0.1.0"
@@ -34,9 +34,9 @@ _HOME: Final = {
     "Report": "ringtest.report",
     "ReportSet": "ringtest.report",
     "gate": "ringtest.report",
-    "load_policy": "ringtest.gate_file",
+    "load_policy": "ringtest.gates.gate_file",
     "load_report": "ringtest.report",
-    "save_evidence": "ringtest.stored",
+    "save_evidence": "ringtest.sources.stored",
     "Subject": "ringtest.subjects",
 }
 

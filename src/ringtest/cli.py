@@ -159,7 +159,7 @@ def demo(
 @app.command()
 def plan(config: _Config, out: _Out = None, seed: _Seed = None, quiet: _Quiet = False) -> None:
     """Show what an audit would measure and what it costs, by a timed trial of one block of rows."""
-    from ringtest import commands
+    from ringtest.commands import audits as commands
 
     commands.plan(config, out, seed, quiet)
 
@@ -176,7 +176,7 @@ def audit(
     quiet: _Quiet = False,
 ) -> None:
     """Compare student and teacher, or go on; 0 when it finished, whatever it found."""
-    from ringtest import commands
+    from ringtest.commands import audits as commands
 
     with _stoppable():
         try:
@@ -215,7 +215,7 @@ def gate(
     ] = False,
 ) -> None:
     """Decide a saved report again: 0 pass, 1 fail, 2 error, 3 inconclusive; the worst student."""
-    from ringtest import gate_command
+    from ringtest.commands import gate as gate_command
 
     files = {"junit": junit, "markdown": markdown, "sarif": sarif, "gate": json}
     _finish(gate_command.gate(report, policy, baseline, files, annotations))
@@ -224,7 +224,8 @@ def gate(
 @app.command()
 def layers(config: _Config) -> None:
     """List the layers of every model, and why they are read or passed over."""
-    from ringtest import commands, listings
+    from ringtest.commands import audits as commands
+    from ringtest.commands import listings
 
     listings.show_layers(commands.prepare(config))
 
@@ -232,7 +233,7 @@ def layers(config: _Config) -> None:
 @app.command()
 def measures() -> None:
     """List all measures: what they say, their range, and what they cannot see."""
-    from ringtest import listings
+    from ringtest.commands import listings
 
     listings.show_measures()
 
@@ -240,7 +241,7 @@ def measures() -> None:
 @app.command()
 def conditions() -> None:
     """List all conditions: the ways in which models are looked at."""
-    from ringtest import listings
+    from ringtest.commands import listings
 
     listings.show_conditions()
 
@@ -255,7 +256,7 @@ def schema(
     ] = None,
 ) -> None:
     """Print the JSON Schema of audit.toml, gate.toml and report.json, or of one of them."""
-    from ringtest import commands
+    from ringtest.commands import audits as commands
 
     print(commands.schema(file))
 

@@ -13,8 +13,8 @@ from ringtest.registry import Registry
 
 if TYPE_CHECKING:
     from ringtest.data import AuditData
-    from ringtest.inputs import Rows
     from ringtest.model import Model
+    from ringtest.rows.inputs import Rows
 
 Scope = Literal["shared", "own", "pair"]
 """``shared``: one changed input for all models. ``own``: white box, each model its own with the

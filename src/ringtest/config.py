@@ -12,10 +12,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ringtest import ways
 from ringtest.config_errors import LATER, in_words
 from ringtest.errors import ConfigError, close_to
 from ringtest.policy import Gate
+from ringtest.sources import ways
 
 _SPEC: Final = r"^[^:\s]+:[^:\s]+$"
 """``module:callable``"""
@@ -154,7 +154,7 @@ class AuditFile(Table):
 def schema() -> dict[str, Any]:
     """JSON Schemas of audit.toml and gate.toml by file name."""
     # It needs the tables of this module.
-    from ringtest.gate_file import GateFile
+    from ringtest.gates.gate_file import GateFile
 
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     files: dict[str, type[Table]] = {"audit.toml": AuditFile, "gate.toml": GateFile}

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringtest import checks, inputs, margins, sampling, tables
-from ringtest.checks import Invariance, Layout, Modality
+from ringtest import margins
 from ringtest.errors import DataError
-from ringtest.inputs import Form, Rows
+from ringtest.rows import checks, inputs, sampling, tables
+from ringtest.rows.checks import Invariance, Layout, Modality
+from ringtest.rows.inputs import Form, Rows
 
 
 @dataclass

@@ -17,9 +17,9 @@ from ringtest.capture import relative_depth
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.errors import RingtestError, SubjectError
-from ringtest.inputs import Rows
 from ringtest.model import Model, hooked
 from ringtest.moments import Moments
+from ringtest.rows.inputs import Rows
 from ringtest.tasks import AnyTask
 
 GRAM_WIDTH = 512

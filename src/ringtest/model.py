@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ringtest.capture import Layers, capturing, output_tensor, pooled
 from ringtest.errors import RingtestError, SubjectError
-from ringtest.inputs import Form, Rows
+from ringtest.rows.inputs import Form, Rows
 from ringtest.tasks import AnyTask
 
 if TYPE_CHECKING:
-    from ringtest.stored import Stored
+    from ringtest.sources.stored import Stored
 
 Index = slice | Tensor
 Role = Literal["member", "student", "reference"]

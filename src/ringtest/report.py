@@ -271,9 +271,9 @@ def gate(
         baseline: the report of what was shipped, or where it was saved: nothing may be worse.
 
     Raises ReportError for a stored report that cannot be trusted, or a baseline that cannot be
-    compared. ``ringtest.gating.judge`` gives the whole decision.
+    compared. ``ringtest.gates.gating.judge`` gives the whole decision.
     """
-    from ringtest.gating import judge
+    from ringtest.gates.gating import judge
 
     return judge(report, policy, baseline).exit_code
 

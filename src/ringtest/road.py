@@ -11,6 +11,7 @@ from typing import Any
 
 from ringtest import environment, plan, sections, stages, subjects, tasks
 from ringtest.case import Case
+from ringtest.cells.store import Store
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, Interrupted
 from ringtest.files import CELLS, claim, held, is_free, sweep
@@ -20,7 +21,6 @@ from ringtest.plan import Cell
 from ringtest.policy import Gate, Policy
 from ringtest.progress import Progress, bar
 from ringtest.report import Report, ReportSet
-from ringtest.store import Store
 from ringtest.tasks import Metric
 
 

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from ringtest import compare, evidence, plan
 from ringtest.case import Case
-from ringtest.checks import row_codes
+from ringtest.cells.keys import Keys
+from ringtest.cells.store import Store
 from ringtest.compare import Failure, Layers
 from ringtest.condition import Condition
 from ringtest.evidence import Evidence, Gathered
 from ringtest.headlines import Judge
-from ringtest.keys import Keys
 from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
 from ringtest.measurement import Measurement
 from ringtest.model import Model
 from ringtest.plan import LAYER_PAIRS, Stage, cell_name
 from ringtest.probes import layer_pairs
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
-from ringtest.store import Store
+from ringtest.rows.checks import row_codes
 
 Cells = dict[str, Any]
 """What one condition showed: measure id -> content of its cell."""

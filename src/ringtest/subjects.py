@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from ringtest import loading, ways
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, SubjectError, close_to
-from ringtest.estimators import Estimator, is_estimator
 from ringtest.model import Model, Role
-from ringtest.stored import Stored
+from ringtest.sources import loading, ways
+from ringtest.sources.estimators import Estimator, is_estimator
+from ringtest.sources.stored import Stored
 from ringtest.tasks import AnyTask
 from ringtest.trial import prepare
 
@@ -106,11 +106,11 @@ class Subject:
                 raise SubjectError(place, f"gave a {type(module).__name__}", "return an nn.Module")
             return loading.load_weights(f"{field}.weights", module, self._file(self._weights))
         if self._way == "hf":
-            from ringtest import huggingface
+            from ringtest.sources import huggingface
 
             return huggingface.load(place, str(self._value), self._where, task, self._dtype)
         if self._way == "exported":
-            from ringtest import exported
+            from ringtest.sources import exported
 
             return exported.load(place, self._file(self._value))
         if self._way == "evidence":

@@ -9,8 +9,8 @@ from typing import Final
 from ringtest import reasons
 from ringtest.decision import SEVERITY, Verdict
 from ringtest.errors import Exit
-from ringtest.gate_file import load_policy
-from ringtest.gating import AnyReport, Gated, judge
+from ringtest.gates.gate_file import load_policy
+from ringtest.gates.gating import AnyReport, Gated, judge
 from ringtest.policy import Policy
 
 __all__ = ["assert_sound"]

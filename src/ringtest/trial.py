@@ -13,9 +13,9 @@ from ringtest.capture import Layer, Layers
 from ringtest.data import AuditData
 from ringtest.discovery import discover
 from ringtest.errors import SubjectError
-from ringtest.inputs import Rows
 from ringtest.model import Model, Role, evaluating
-from ringtest.stored import Stored
+from ringtest.rows.inputs import Rows
+from ringtest.sources.stored import Stored
 from ringtest.tasks import AnyTask, Classification
 
 _PROBE_ROWS: Final = 23

@@ -16,8 +16,8 @@ from ringtest.decision import (
     Scope,
     Verdict,
 )
+from ringtest.gates.outcome import Conclusion, gate_status, weigh
 from ringtest.measurement import PASS_ONLY, Measurement, Status
-from ringtest.outcome import Conclusion, gate_status, weigh
 from ringtest.policy import Policy
 
 _UnitKey = tuple[str, str]

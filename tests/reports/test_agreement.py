@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ringtest import reports
 from ringtest.errors import ReportError
-from ringtest.gating import judge
+from ringtest.gates.gating import judge
 from ringtest.policy import Gate, Policy, Waiver
 from ringtest.report import Report, ReportSet
 from ringtest.reports import view

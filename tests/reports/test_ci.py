@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import ringtest
-from ringtest.gate_file import load_policy
+from ringtest.gates.gate_file import load_policy
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "ci-recipes.md").read_text("utf-8")

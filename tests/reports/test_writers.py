@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringtest import reports
-from ringtest.gating import judge
+from ringtest.gates.gating import judge
 from ringtest.policy import Gate, Policy, Waiver
 from ringtest.report import ReportSet
 from ringtest.reports import view

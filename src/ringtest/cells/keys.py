@@ -8,13 +8,14 @@ from typing import Any, Final
 import torch
 from threadpoolctl import threadpool_info
 
-from ringtest import environment, margins, versions
+from ringtest import environment, margins
 from ringtest.case import Case
+from ringtest.cells import versions
+from ringtest.cells.store import FORMAT
 from ringtest.condition import Condition
 from ringtest.measure import Measure
 from ringtest.model import Model
 from ringtest.plan import LAYER_PAIRS, Stage, cell_name
-from ringtest.store import FORMAT
 
 _GROUND: Final = ("ringtest.evidence", "ringtest.compare")
 """What every cell rests on, whatever its measure."""

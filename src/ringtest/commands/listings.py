@@ -16,8 +16,8 @@ from torch import nn
 from ringtest import inference, margins
 from ringtest.capture import Layers
 from ringtest.case import Case
+from ringtest.commands.cost import Cost
 from ringtest.condition import conditions
-from ringtest.cost import Cost
 from ringtest.discovery import SILENT
 from ringtest.measure import measures
 from ringtest.model import Model

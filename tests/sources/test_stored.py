@@ -14,7 +14,7 @@ from torch import nn
 
 from ringtest import AuditData, Subject, audit
 from ringtest.errors import SubjectError
-from ringtest.stored import Stored, save_evidence
+from ringtest.sources.stored import Stored, save_evidence
 
 N, M = 150, 120
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 import ringtest
-from ringtest import AuditData, datasets
+from ringtest import AuditData
 from ringtest.errors import DataError, SubjectError
-from ringtest.sampling import stratified
+from ringtest.rows import datasets
+from ringtest.rows.sampling import stratified
 
 N = 200
 
@@ -528,9 +529,7 @@ def test_an_attack_keeps_what_goes_along_in_step() -> None:
     plain = AuditData(x, y)
     ones = AuditData({"pixel_values": x, "gain": torch.ones(N)}, y)
     nets = [Scaled(0).net, Scaled(1).net, Scaled(2).net]
-    assert same(
-        audited([Scaled(0), Scaled(1)], Scaled(2), ones), audited(nets[:2], nets[2], plain)
-    )
+    assert same(audited([Scaled(0), Scaled(1)], Scaled(2), ones), audited(nets[:2], nets[2], plain))
 
 
 def test_sets_from_elsewhere_may_be_longer_and_have_their_own_mask() -> None:

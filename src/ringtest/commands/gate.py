@@ -15,7 +15,7 @@ from rich.console import Console
 from ringtest import reports
 from ringtest.errors import Exit, ReportError, RingtestError
 from ringtest.files import FILE, make_folder, write_atomically
-from ringtest.gating import Gated, judge
+from ringtest.gates.gating import Gated, judge
 
 
 def gate(
@@ -63,7 +63,7 @@ def gate(
 def _judge(path: Path, policy: Path | None, baseline: Path | None) -> Gated:
     rules = None
     if policy is not None:
-        from ringtest.gate_file import load_policy
+        from ringtest.gates.gate_file import load_policy
 
         rules = load_policy(policy)
     return judge(path, rules, baseline)

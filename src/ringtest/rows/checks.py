@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest.errors import DataError, close_to
-from ringtest.inputs import Form, Rows
-from ringtest.tables import codes, numpy
+from ringtest.rows.inputs import Form, Rows
+from ringtest.rows.tables import codes, numpy
 
 Invariance = Callable[[Tensor], Tensor]
 Modality = Literal["image", "table", "tokens", "sequence"]

@@ -24,7 +24,7 @@ from torch.export.unflatten import InterpreterModule
 
 from ringtest.blocks import BLOCK
 from ringtest.errors import SubjectError, close_to
-from ringtest.loading import first_line
+from ringtest.sources.loading import first_line
 
 _OPERATOR: Final = re.compile(
     r"torch\.ops\.(aten|prim|prims|higher_order|quantized|quantized_decomposed)\.\w+(\.\w+)?"

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import datasets
 from ringtest.errors import DataError, close_to
+from ringtest.rows import datasets
 
 MAIN_KEYS: Final = (
     "input_ids",

@@ -7,9 +7,9 @@ from typing import Final
 
 from ringtest import pvalues, reasons
 from ringtest.decision import Check, CheckStatus, Label
+from ringtest.gates.waivers import OPEN, Desk
 from ringtest.measurement import Measurement
 from ringtest.policy import Policy, Shipped
-from ringtest.waivers import OPEN, Desk
 
 _RANK: Final[dict[str, int]] = {
     "sound": 0,

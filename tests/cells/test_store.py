@@ -21,15 +21,16 @@ from hypothesis.extra import numpy as hnp
 from torch import Tensor, nn
 
 import ringtest
-from ringtest import AuditData, road, versions
+from ringtest import AuditData, road
+from ringtest.cells import versions
+from ringtest.cells.keys import Keys
+from ringtest.cells.store import Store, Unstorable, pack, unpack
 from ringtest.compare import Failure, Likeness
 from ringtest.errors import ReportError
 from ringtest.estimate import Estimate, row_mean
 from ringtest.files import LOCK, held
-from ringtest.keys import Keys
 from ringtest.measure import ModelMeasure, Reading, measure, measures
 from ringtest.measurement import Measurement
-from ringtest.store import Store, Unstorable, pack, unpack
 
 # -- what a cell holds -------------------------------------------------------------------------
 

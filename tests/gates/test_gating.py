@@ -12,7 +12,7 @@ import ringtest
 from ringtest import margins
 from ringtest.cli import main
 from ringtest.errors import Exit, ReportError
-from ringtest.gating import judge
+from ringtest.gates.gating import judge
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy, Waiver
 from ringtest.report import Report, ReportSet, gate

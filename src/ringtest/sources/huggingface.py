@@ -18,9 +18,9 @@ from typing import Any, Final, NoReturn
 import torch
 from torch import nn
 
-from ringtest.encoders import Encoder, Style
 from ringtest.errors import ConfigError, SubjectError
-from ringtest.loading import first_line, read_json
+from ringtest.sources.encoders import Encoder, Style
+from ringtest.sources.loading import first_line, read_json
 
 _INSTALL: Final = "pip install 'ringtest[hf]'"
 _ID: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")

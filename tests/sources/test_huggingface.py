@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ringtest import AuditData, Subject, audit, subjects, tasks
-from ringtest.encoders import Encoder
 from ringtest.errors import ConfigError, RingtestError
+from ringtest.sources.encoders import Encoder
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings(
@@ -153,7 +153,7 @@ def test_a_classifier_is_loaded_with_its_own_head(
 
 
 def test_audit_toml_names_a_checkpoint_beside_it(tmp_path: Path) -> None:
-    from ringtest.commands import ask
+    from ringtest.commands.audits import ask
 
     saved(tmp_path / "checkpoint", "BertForSequenceClassification", bert())
     (tmp_path / "rows_of_hf.py").write_text(

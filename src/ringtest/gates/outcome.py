@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ringtest import comparison, pvalues, reasons
+from ringtest import pvalues, reasons
 from ringtest.decision import (
     BENCHMARK,
     SEVERITY,
@@ -23,9 +23,10 @@ from ringtest.decision import (
     Label,
     Verdict,
 )
+from ringtest.gates import comparison
+from ringtest.gates.waivers import OPEN, Desk
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy
-from ringtest.waivers import OPEN, Desk
 
 
 @dataclass(frozen=True)

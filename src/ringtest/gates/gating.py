@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
-from ringtest import baseline as baselines
 from ringtest.decision import OUTCOME_EXIT, SEVERITY, Outcome, Verdict
 from ringtest.errors import Exit, ReportError, close_to
+from ringtest.gates import baseline as baselines
 from ringtest.policy import Policy
 from ringtest.report import Report, ReportSet, load_report, redecide
 

@@ -31,8 +31,9 @@ def ask(path: Path, seed: int | None = None) -> Asked:
     """Read a configuration file and load its data; models are loaded when they are prepared."""
     config = configs.load(path)
 
-    from ringtest import loading, subjects
+    from ringtest import subjects
     from ringtest.measure import measures
+    from ringtest.sources import loading
 
     known = [entry.id for entry in measures]
     for i, wanted in enumerate(config.gate):
@@ -82,7 +83,7 @@ def plan(path: Path, out: Path | None, seed: int | None, quiet: bool) -> None:
     """Time a trial of everything that an audit would do, and print what it would do and cost."""
     case = prepare(path, seed)
 
-    from ringtest import listings, pilot
+    from ringtest.commands import listings, pilot
     from ringtest.progress import bar
 
     with bar(not quiet) as say:

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 import ringtest
 from ringtest import AuditData, ReportSet, load_report, road
+from ringtest.cells.store import Store
 from ringtest.cli import main
 from ringtest.errors import Exit, Interrupted, ReportError, SubjectError
 from ringtest.files import CELLS, LOCK
-from ringtest.store import Store
 
 MODELS = """
 import torch
@@ -66,7 +66,7 @@ from pathlib import Path
 # A shell that started the tests in the background would have it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from ringtest.cli import main
-from ringtest.store import Store
+from ringtest.cells.store import Store
 
 pause, deadly = float(sys.argv[1]), int(sys.argv[2])
 write, replace, count = Store.write, os.replace, 0

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import ringtest
-from ringtest import AuditData, pilot, road
+from ringtest import AuditData, road
 from ringtest.case import Case
-from ringtest.cost import Cost
+from ringtest.commands import pilot
+from ringtest.commands.cost import Cost
 from ringtest.files import CELLS
 
 

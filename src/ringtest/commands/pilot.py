@@ -15,16 +15,16 @@ from torch import Tensor
 
 from ringtest import blocks, evidence, stages, tasks
 from ringtest.case import Case
-from ringtest.cost import Cost
+from ringtest.cells.keys import Keys
+from ringtest.cells.store import Store, Unstorable, pack
+from ringtest.commands.cost import Cost
 from ringtest.errors import RingtestError
 from ringtest.evidence import Evidence, Gathered
 from ringtest.files import CELLS
-from ringtest.keys import Keys
 from ringtest.measure import Measure
 from ringtest.model import evaluating
 from ringtest.plan import Stage, cell_name
 from ringtest.progress import Progress
-from ringtest.store import Store, Unstorable, pack
 
 PAGE_SECONDS: Final = 1.0
 """Drawing one student's page, which grows with nothing that is known beforehand."""

@@ -7,7 +7,7 @@ import pytest
 
 from ringtest import config as configs
 from ringtest.errors import ConfigError
-from ringtest.gate_file import load_policy
+from ringtest.gates.gate_file import load_policy
 from ringtest.policy import Gate, Policy, Waiver
 
 WHOLE = """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringtest.blocks import row_hash
-from ringtest.tables import codes
+from ringtest.rows.tables import codes
 
 _LEAST = 5
 """Columns that would cut the sample into strata of fewer rows, on average, do not stratify."""

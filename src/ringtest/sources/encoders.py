@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ringtest.errors import SubjectError
-from ringtest.loading import read_json
+from ringtest.sources.loading import read_json
 
 Pooling = Literal["mean", "cls", "max"]
 _OLD_MODES: Final = {

@@ -1,0 +1,1 @@
+"""What the commands do; each imports what it needs when it is called."""

@@ -1,0 +1,1 @@
+"""Where rows come from: the forms in which data are given, and what is refused."""
