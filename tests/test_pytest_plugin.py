@@ -26,7 +26,7 @@ USE = () if INSTALLED else ("-p", "ringtest.pytest_plugin")
 
 @pytest.fixture(autouse=True)
 def _no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs inside these tests are no workers, even where the tests themselves are run by one."""
+    """The runs inside these tests are no workers, even where a worker runs the tests."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
 
