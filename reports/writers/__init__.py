@@ -3,8 +3,8 @@
 A format is a file ``NAME.py`` in this folder with ``render(gated) -> str`` and nothing else to
 touch; ``ringtest.reports.render(report, "NAME")`` then finds it. What it gets
 (:class:`ringtest.gates.gating.Gated`) holds one report or several, each with its verdict under the
-gate's policy. The outcome and every status are read off that verdict: a format that decides anything
-itself would sooner or later disagree with the exit code.
+gate's policy. The outcome and every status are read off that verdict: a format that decides
+anything itself would sooner or later disagree with the exit code.
 """
 
 from __future__ import annotations
