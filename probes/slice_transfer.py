@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ringtest import blocks, margins
 from ringtest.condition import Condition
@@ -54,9 +55,8 @@ class SliceTransfer(ModelMeasure):
     ) -> Reading:
         slices = _slices(np.asarray(at.data.groups[column])[at.rows])
         statistic = f"{concept.statistic} lost across slices"
-        if len(slices) < margins.SLICES[0]:
+        if reason := _too_few(column, slices, at.sample_units):
             nothing = Estimate(math.nan, np.zeros(0), 0, "bootstrap")
-            reason = f"{column} has under two slices of at least {margins.MIN_N} rows"
             return Reading(nothing, statistic, concept="target", slice=column, reason=reason)
         gap = np.zeros(x.shape[0])
         weight = np.zeros(x.shape[0])
@@ -86,6 +86,17 @@ class SliceTransfer(ModelMeasure):
     def _folds(rows: torch.Tensor, at: Setting) -> torch.Tensor:
         units = None if at.sample_units is None else at.sample_units[rows.numpy()]
         return torch.from_numpy(blocks.folds(len(rows), margins.PROBE_FOLDS, units))
+
+
+def _too_few(column: str, slices: list[torch.Tensor], units: NDArray[np.int64] | None) -> str:
+    """Why slices cannot be compared; empty if they can."""
+    if len(slices) < margins.SLICES[0]:
+        return f"{column} has under two slices of at least {margins.MIN_N} rows"
+    if units is None:
+        return ""
+    least = min(len(np.unique(units[rows.numpy()])) for rows in slices)
+    folds = margins.PROBE_FOLDS
+    return f"a slice of {column} has under {folds} independent clusters" if least < folds else ""
 
 
 def _slices(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> list[torch.Tensor]:

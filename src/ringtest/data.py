@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ringtest import margins
-from ringtest.errors import DataError
+from ringtest.errors import DataError, close_to
 from ringtest.rows import checks, inputs, sampling, tables
 from ringtest.rows.checks import Invariance, Layout, Modality
 from ringtest.rows.inputs import Form, Rows
@@ -39,7 +39,8 @@ class AuditData:
             feature's standard deviation.
         unlabelled: dict name -> inputs from elsewhere, in any form that ``inputs`` may have; no
             targets needed.
-        train: inputs (or AuditData) that the student was distilled on, for leakage checks.
+        train: inputs (or AuditData) that the student was distilled on: rows of the data that stand
+            there exactly are told in ``warnings``.
         modality: ``image`` (n, channels, height, width), ``table`` (n, features), ``tokens``
             (n, length) integers, ``sequence`` (n, length, features); None: read off the shape.
         mask: (n, length) true where a token or step counts; layers are pooled over those alone. A
@@ -94,7 +95,11 @@ class AuditData:
         self.groups = tables.columns("groups", self.groups, self.n)
         self.concepts = tables.columns("concepts", self.concepts, self.n)
         self.invariances = checks.invariances(self.invariances, self.inputs, self.form)
-        if isinstance(self.cluster, str) and self.cluster in self.groups:
+        if isinstance(self.cluster, str):
+            if self.cluster not in self.groups:
+                raise DataError(
+                    "cluster", f"{self.cluster!r} is no group", close_to(self.cluster, self.groups)
+                )
             self.cluster = self.groups[self.cluster]
         if self.cluster is not None:
             self.cluster = tables.codes(tables.column("cluster", self.cluster, self.n))
@@ -234,12 +239,13 @@ class AuditData:
                 f"has rows of shape {tuple(rows.main.shape[1:])} and type {rows.main.dtype}",
                 f"inputs have {tuple(self.inputs.shape[1:])} and {self.inputs.dtype}",
             )
-        if {rows.key, *rows.beside} != {self.rows.key, *self.rows.beside}:
+        if rows.keys != self.rows.keys:
             raise DataError(
                 name,
-                f"has keys {sorted(map(str, rows.beside))} beside {rows.key!r}",
-                f"inputs have {sorted(self.rows.beside)} beside {self.rows.key!r}",
+                f"has keys {', '.join(rows.keys) or 'none'}",
+                f"inputs have {', '.join(self.rows.keys) or 'none: give a tensor'}",
             )
+        checks.inside(name, rows.main, self.bounds)
         if rows.mask is None and self.mask is not None and self.modality == "tokens":
             # Of what is padding in the inputs there is no other sign here.
             counts = ~torch.isin(rows.main, self._padding())
@@ -251,6 +257,13 @@ class AuditData:
         inside: Tensor = torch.unique(self.inputs[self.mask])
         outside: Tensor = torch.unique(self.inputs[~self.mask])
         return outside[~torch.isin(outside, inside)]
+
+    def _known(self) -> int:
+        """Number of rows that stand in ``train``, exactly."""
+        if self.train is None or self.train.shape[1:] != self.inputs.shape[1:]:
+            return 0
+        seen = checks.row_sums(self.train.to(self.inputs.dtype))
+        return int(np.isin(checks.row_sums(self.inputs), seen).sum())
 
     def _notice(self) -> None:
         for name, values in self.groups.items():
@@ -266,5 +279,8 @@ class AuditData:
                 f"inputs: {self.duplicates} of {self.n} rows repeat an earlier one exactly; "
                 "if they are not independent, give them a common value in cluster"
             )
+        known = self._known()
+        if known:
+            self.warnings.append(f"inputs: {known} of {self.n} rows stand in train, too")
         if self.n < margins.MIN_N:
             self.warnings.append(f"inputs: {self.n} rows; nothing under {margins.MIN_N} is judged")

@@ -24,6 +24,8 @@ class Judge(Standing):
     The rules are those of ``docs/design.md``, "Inference"; the numbers are those of ``margins``.
     """
 
+    unseen: str = ""
+    """Why models cannot be looked at off support; empty if they can."""
     rows: list[Measurement] = field(default_factory=list)
     _clean: dict[str, Likeness | Failure] = field(default_factory=dict)
     _off: dict[str, list[tuple[Condition, Likeness | Failure]]] = field(
@@ -100,7 +102,23 @@ class Judge(Standing):
             entry = self._entries[name]
             assert isinstance(entry, PairMeasure)
             out += off_support_rows(self, entry, seen, compared)
-        return out
+        return out + [self._unseen_row(e) for e in self._entries.values() if self._lacks(e)]
+
+    def _lacks(self, entry: Measure) -> bool:
+        return bool(self.unseen) and entry.group in margins.BAND_GROUPS and entry.id in self._clean
+
+    def _unseen_row(self, entry: Measure) -> Measurement:
+        """Whoever chose what is stored did not choose what is tested: it is missing, not passed."""
+        return compare.failed_row(
+            entry,
+            "shift.off_support",
+            Failure("not_measurable", self.unseen),
+            group=entry.group,
+            headline=True,
+            required=True,
+            null="paired",
+            margin=margins.OFF_SUPPORT[str(entry.group)],
+        )
 
     def _fidelity(self, entry: PairMeasure, found: Likeness | Failure) -> Measurement:
         """The benchmark of an embedding model: fidelity to the members, held against their own."""

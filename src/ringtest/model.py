@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ringtest.sources.stored import Stored
 
 Index = slice | Tensor
+_SMALL: Final = (torch.uint8, torch.int8, torch.int16)
 Role = Literal["member", "student", "reference"]
 
 
@@ -103,6 +104,8 @@ class Model:
         """A copy (a model may work in place) where the module is, in its kind of floats."""
         first = None if self.module is None else next(self.module.parameters(), None)
         x = x.clone(memory_format=torch.contiguous_format)
+        if x.dtype in _SMALL:
+            x = x.long()  # tokens are often kept small, and embeddings take none of these
         if first is None:
             return x
         floats = x.is_floating_point() and first.is_floating_point()

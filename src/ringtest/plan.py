@@ -137,7 +137,7 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
         return f"{model.name} shows only its outputs"
     if (condition.scope == "own" or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
-    if model.stored is not None and condition.id not in model.stored.conditions:
+    if model.stored is not None and not model.stored.holds(condition.id):
         return f"{model.name} is stored evidence, and holds none under {condition.id}"
     return None
 

@@ -9,8 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ringtest import environment, plan, sections, stages, subjects, tasks
 from ringtest.case import Case
+from ringtest.cells import versions
 from ringtest.cells.store import Store
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, Interrupted
@@ -37,18 +40,19 @@ def prepare(
     max_rows: int = 0,
 ) -> Case:
     """Check all arguments and plan the audit, running each model on a few rows only."""
-    asked: Any = cells
-    if not isinstance(asked, list | tuple) or not all(
-        isinstance(cell, list | tuple) and len(cell) == 2 for cell in asked
+    pairs: Any = cells
+    if not isinstance(pairs, list | tuple) or not all(
+        isinstance(cell, list | tuple) and len(cell) == 2 for cell in pairs
     ):
         raise ConfigError("cells", f"are {cells!r}", 'give pairs ("measure", "condition")')
     if not isinstance(data, AuditData):
         raise DataError("data", f"is a {type(data).__name__}", "give ringtest.AuditData(...)")
     if type(seed) is not int or seed < 0:
         raise ConfigError("seed", f"is {seed!r}", "give a whole number from 0")
-    if type(max_rows) is not int or max_rows < 0:
+    asked: Any = max_rows
+    if isinstance(asked, bool) or not isinstance(asked, int | np.integer) or asked < 0:
         raise ConfigError("max_rows", f"is {max_rows!r}", "give a number of rows, or 0 for all")
-    data = data.sample(max_rows, seed)
+    data = data.sample(int(max_rows), seed)
     kind = tasks.make(task, data, metric)
     members = subjects.teacher(teacher, kind, data, layers)
     student = subjects.resolved("student", student, kind)
@@ -121,6 +125,7 @@ def audit(
         "references": [m.weights_hash for m in case.references],
         "seed": seed,
         "layers": layers,
+        **({} if metric is None else {"metric": versions.of_callable(metric)}),
     }
     names = list(case.students) if case.several else None
     settings = {
@@ -128,7 +133,7 @@ def audit(
         "layers": layers,
         "seed": seed,
         "cells": [list(c) for c in cells],
-        "max_rows": max_rows,
+        "max_rows": int(max_rows),
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
         "identity": identity,
         # Whoever reads one report of a set can tell whether another is missing.

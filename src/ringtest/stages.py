@@ -14,7 +14,7 @@ from ringtest.case import Case
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store
 from ringtest.compare import Failure, Layers
-from ringtest.condition import Condition
+from ringtest.condition import Condition, conditions
 from ringtest.evidence import Evidence, Gathered
 from ringtest.headlines import Judge
 from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
@@ -163,11 +163,8 @@ def tell(
     for name, model in case.students.items():
         judge = judges[name]
         for entry in stage.measures:
-            # The verdict's scope says what a student cannot do; what is stored of it does not.
-            if why := plan.beyond(entry, condition, model):
-                if model.stored is not None and condition.role != "context":
-                    missing = Failure("not_measurable", why)
-                    rows[name].append(compare.failed_row(entry, condition.id, missing))
+            # What a student cannot do is not asked of it; the verdict's scope says so.
+            if plan.beyond(entry, condition, model):
                 continue
             if isinstance(entry, ModelMeasure):
                 found = compare.pair(cells[entry.id], members, model.name)
@@ -195,7 +192,21 @@ def judge(case: Case, student: Model) -> Judge:
         embedding=case.task.name == "embedding",
         layers=Layers(last.last.name if last else None, mine.last.name if mine else None),
         seed=case.seed,
+        unseen=_unseen(case, student),
     )
+
+
+def _unseen(case: Case, student: Model) -> str:
+    """Why stored evidence says nothing off support; empty if it does, or nothing is stored."""
+    asked = [c.id for k in conditions for c in k.make.defaults(case.data) if c.role == _OFF]
+    for model in (*case.members, student):
+        missing = [] if model.stored is None else [i for i in asked if not model.stored.holds(i)]
+        if missing:
+            return f"{model.name} is stored evidence, which holds none under {missing[0]}"
+    return ""
+
+
+_OFF: Final = "off_support"
 
 
 def entry_id(entry: Measure | None) -> str:

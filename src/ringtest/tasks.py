@@ -80,6 +80,12 @@ class Task:
         return points / _scale(points)
 
 
+def are_probabilities(raw: Tensor) -> bool:
+    """Whether a classifier's raw outputs (b, k) are probabilities: none below 0, sums of 1."""
+    rows = raw.double()
+    return bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-3).all())
+
+
 def _scale(points: Tensor) -> Tensor:
     """Standard deviation over all columns together; 1 where nothing varies."""
     spread = points.var(dim=0, unbiased=False).sum().sqrt()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,22 @@ def test_a_large_dataset_is_read_into_a_file(monkeypatch: pytest.MonkeyPatch) ->
     assert data.fingerprint == AuditData(x, y, unlabelled={"web": x[:150] + 1}).fingerprint
 
 
+COIN = itertools.count()
+
+
+class Tupled(Dataset[Any]):
+    """Thirty items, each made by a function of its number."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, i: int) -> Any:
+        return self.item(i)
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(())
@@ -136,6 +153,59 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"inputs": Pairs([torch.zeros(3 + i % 2) for i in range(9)], torch.arange(9))},
         "inputs",
         "one shape",
+    ),
+    "items of three parts": (
+        {"inputs": Tupled(lambda i: (torch.ones(3), i, i))},
+        "inputs",
+        "3 parts",
+    ),
+    "items of two inputs": (
+        {"inputs": Tupled(lambda i: ((torch.ones(3), torch.ones(2)), i))},
+        "inputs",
+        "several inputs",
+    ),
+    "an augmentation by chance": (
+        {"inputs": Tupled(lambda i: (torch.ones(3) * (1 + (next(COIN) % 3 == 0)), i))},
+        "inputs",
+        "augmentation",
+    ),
+    "labels in words": ({"inputs": Tupled(lambda i: (torch.ones(3), "cat"))}, "inputs", "reading"),
+    "an additive mask": (
+        {
+            "inputs": {
+                "input_ids": torch.ones(9, 3).long(),
+                "attention_mask": torch.full((9, 3), -1e9),
+            }
+        },
+        "inputs['attention_mask']",
+        "0 and 1",
+    ),
+    "a mask of NaN": (
+        {"inputs": torch.ones(9, 3).long(), "mask": np.full((9, 3), np.nan)},
+        "mask",
+        "0 and 1",
+    ),
+    "a mask in words": ({"inputs": torch.ones(9, 3).long(), "mask": "all"}, "mask", "no mask"),
+    "masked values": (
+        {"inputs": np.ma.masked_greater(table().numpy(), 1)},
+        "inputs",
+        "masked values",
+    ),
+    "inputs of eight bits": (
+        {"inputs": torch.ones(9, 3).to(torch.float8_e4m3fn)},
+        "inputs",
+        "float8",
+    ),
+    "endless bounds": ({"inputs": table(), "bounds": (-9, np.inf)}, "bounds", "finite"),
+    "a set out of bounds": (
+        {"inputs": table(), "bounds": (-9, 9), "unlabelled": {"far": table() + 99}},
+        "bounds",
+        "far",
+    ),
+    "a table by semicolons": (
+        {"inputs": table(), "groups": Path(__file__).with_name("semicolons.csv")},
+        "groups",
+        "semicolons",
     ),
     "targets twice": (
         {"inputs": Pairs(table(), torch.arange(N) % 3), "targets": torch.arange(N) % 3},
@@ -195,7 +265,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "groups in no table": ({"inputs": table(), "groups": "groups.xlsx"}, "groups", ".csv"),
     "groups in no file": ({"inputs": table(), "groups": "groups.csv"}, "groups", "not there"),
-    "cluster of no column": ({"inputs": table(), "cluster": "patient"}, "cluster", "shape"),
+    "cluster of no column": ({"inputs": table(), "cluster": "patient"}, "cluster", "no group"),
 }
 
 
@@ -250,6 +320,80 @@ def test_groups_and_concepts_come_from_files(tmp_path: Path, kind: str) -> None:
     expected = AuditData(table(), groups=frame, concepts=frame, cluster=frame.age)
     assert data.fingerprint == expected.fingerprint
     assert list(data.groups) == ["site", "age"]
+
+
+def test_a_csv_loses_nothing(tmp_path: Path) -> None:
+    """What a reader guesses: 01 and 1 are two sites, NA is a region, a day is a day."""
+    days = pd.date_range("2024-01-01", periods=N)
+    frame = pd.DataFrame(
+        {
+            "site": ["01", "1"] * (N // 2),
+            "region": ["NA", "EU"] * (N // 2),
+            "day": days.strftime("%Y-%m-%d"),
+            "size": np.arange(N),
+            "share": np.arange(N) / 8,
+        }
+    )
+    frame.to_csv(tmp_path / "with index.csv")
+    frame.assign(day=days).to_parquet(tmp_path / "meta.parquet")
+    from_csv = AuditData(table(), groups=tmp_path / "with index.csv").groups
+    from_parquet = AuditData(table(), groups=tmp_path / "meta.parquet").groups
+    assert list(from_csv) == list(frame.columns)
+    assert set(from_csv["site"]) == {"01", "1"}
+    assert set(from_csv["region"]) == {"NA", "EU"}
+    assert from_csv["size"].dtype.kind == "i"
+    assert from_csv["share"].dtype.kind == "f"
+    for name in from_csv:
+        assert np.array_equal(from_csv[name].astype(str), from_parquet[name].astype(str)), name
+
+
+def test_columns_of_a_table_and_lists_are_taken() -> None:
+    class Column:
+        def __init__(self, values: list[Any]) -> None:
+            self.values = values
+
+        def __len__(self) -> int:
+            return len(self.values)
+
+        def __getitem__(self, i: int) -> Any:
+            return self.values[i]
+
+    rows = [[i, i + 1, 7] for i in range(30)]
+    plain = AuditData(torch.tensor(rows), torch.arange(30) % 3)
+    assert AuditData(Column(rows), torch.arange(30) % 3).fingerprint == plain.fingerprint
+    data = AuditData({"input_ids": Column(rows), "attention_mask": Column([[1, 1, 1]] * 30)})
+    assert torch.equal(data.inputs, plain.inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.uint16, torch.int32])
+def test_small_tokens_are_tokens(dtype: torch.dtype) -> None:
+    """Memory maps keep tokens small; embeddings take none of the small types."""
+    x, y = torch.randint(50, (120, 6), generator=rng()), torch.arange(120) % 3
+
+    def reader(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Embedding(50, 4), nn.Flatten(), nn.Linear(24, 3))
+
+    assert same(
+        audited(reader(0), reader(1), AuditData(x.to(dtype), y)),
+        audited(reader(0), reader(1), AuditData(x, y)),
+    )
+
+
+def test_rows_that_were_trained_on_are_told() -> None:
+    data = AuditData(table(), train=torch.cat([table()[:7], table() + 1]))
+    assert "inputs: 7 of 200 rows stand in train, too" in data.warnings
+    assert not AuditData(table(), train=table() + 1).warnings
+
+
+def test_slices_within_one_cluster_say_so() -> None:
+    x, y = table(300), torch.arange(300) % 3
+    nets = [nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3)) for _ in range(2)]
+    data = AuditData(x, y, groups={"src": np.arange(300) % 2}, cluster="src")
+    report = audited(nets[0], nets[1], data)
+    (row,) = (r for r in report.rows if r.group == "slice transfer")
+    assert row.status == "not_measurable"
+    assert "independent clusters" in row.reason
 
 
 def test_gaps_in_a_file_are_refused(tmp_path: Path) -> None:

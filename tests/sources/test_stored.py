@@ -205,6 +205,8 @@ def test_stored_evidence_says_what_the_model_would_have_said(
         assert value == pytest.approx(live[key], abs=1e-6), key
     assert report["stored"].verdict.label != "sound"
     # Elsewhere it cannot be seen, and nothing is made up for it.
-    unseen = [r for r in report["stored"].rows if r.condition.startswith("shift.off_support.")]
-    assert unseen
-    assert {r.status for r in unseen} == {"not_measurable"}
+    unseen = [r for r in report["stored"].rows if r.condition == "shift.off_support"]
+    assert {r.group for r in unseen} == {"global geometry", "local geometry", "function"}
+    assert all(r.headline and r.required and r.status == "not_measurable" for r in unseen)
+    assert all("stored evidence" in r.reason for r in unseen)
+    assert any("off_support" in item["condition"] for item in report["stored"].data["not_measured"])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest.errors import DataError, close_to
-from ringtest.rows.inputs import Form, Rows
+from ringtest.rows.inputs import Form, Rows, zero_or_one
 from ringtest.rows.tables import codes, numpy
 
 Invariance = Callable[[Tensor], Tensor]
@@ -87,7 +87,12 @@ def normalise(value: Any, channels: int | None) -> tuple[tuple[float, ...], tupl
 
 
 def row_codes(inputs: Tensor) -> NDArray[np.int64]:
-    """(n,) codes from 0 that are equal for equal rows.
+    """(n,) codes from 0 that are equal for equal rows."""
+    return codes(row_sums(inputs))
+
+
+def row_sums(inputs: Tensor) -> NDArray[np.uint64]:
+    """(n,) numbers that are equal for equal rows of one shape and type, and hardly for others.
 
     Rows are told apart by exact integer sums under random odd weights: sorting wide rows themselves
     would compare them byte by byte, many times over.
@@ -97,13 +102,11 @@ def row_codes(inputs: Tensor) -> NDArray[np.int64]:
     weights *= np.uint64(2)
     weights += np.uint64(1)
     step = max(1, (1 << 22) // words)
-    return codes(
-        np.concatenate(
-            [
-                (_words(inputs[low : low + step]) * weights).sum(axis=1, dtype=np.uint64)
-                for low in range(0, inputs.shape[0], step)
-            ]
-        )
+    return np.concatenate(
+        [
+            (_words(inputs[low : low + step]) * weights).sum(axis=1, dtype=np.uint64)
+            for low in range(0, inputs.shape[0], step)
+        ]
     )
 
 
@@ -124,23 +127,30 @@ def bounds(value: Any, inputs: Tensor) -> tuple[float, float] | None:
         low, high = float(value[0]), float(value[1])
     except (TypeError, ValueError) as error:
         raise DataError("bounds", f"is {value!r}", "give two numbers") from error
-    if not low < high:
-        raise DataError("bounds", f"({low}, {high}) is no range", "give low < high")
-    seen = float(inputs.min()), float(inputs.max())
+    if not low < high or not np.isfinite([low, high]).all():
+        raise DataError("bounds", f"({low}, {high}) is no range", "give finite low < high")
+    inside("inputs", inputs, (low, high))
+    return low, high
+
+
+def inside(name: str, values: Tensor, bounds: tuple[float, float] | None) -> None:
+    """Raise DataError if rows leave the legal range."""
+    if bounds is None:
+        return
+    seen, (low, high) = (float(values.min()), float(values.max())), bounds
     if seen[0] < low - 1e-6 or seen[1] > high + 1e-6:
         raise DataError(
             "bounds",
-            f"inputs reach from {seen[0]:.4g} to {seen[1]:.4g}, outside ({low:g}, {high:g})",
+            f"{name} reach from {seen[0]:.4g} to {seen[1]:.4g}, outside ({low:g}, {high:g})",
             "give the legal range",
         )
-    return low, high
 
 
 def mask(value: Any, inputs: Tensor) -> Tensor | None:
     """(n, length) true where a token or step counts, or None; raises DataError."""
     if value is None:
         return None
-    mask = torch.as_tensor(value).detach().cpu().bool()
+    mask = zero_or_one("mask", value)
     if mask.shape != inputs.shape[:2]:
         raise DataError("mask", f"has shape {tuple(mask.shape)}", f"give {tuple(inputs.shape[:2])}")
     if not bool(mask.any(dim=1).all()):

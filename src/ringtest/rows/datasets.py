@@ -50,12 +50,13 @@ def read(name: str, dataset: Any) -> tuple[Any, NDArray[Any] | None]:
     try:
         _check_repeats(name, dataset)
         # A generator of its own: the loader draws a seed, and not from the caller's state.
-        loader = DataLoader(dataset, batch_size=_BATCH, generator=torch.Generator())
+        loader = DataLoader(
+            dataset, batch_size=_BATCH, collate_fn=_collated, generator=torch.Generator()
+        )
         whole: _Whole | None = None
         done = 0
         with bar(True) as tell:
-            for batch in loader:
-                leaves = _leaves(batch)
+            for leaves in loader:
                 if whole is None:
                     whole = _Whole(leaves, len(dataset))
                 whole.put(leaves, done)
@@ -75,30 +76,55 @@ def read(name: str, dataset: Any) -> tuple[Any, NDArray[Any] | None]:
 
 def _check_repeats(name: str, dataset: Any) -> None:
     """An augmentation left on would show every model other inputs than the report says."""
-    first, again = (_leaves(torch.utils.data.default_collate([dataset[0]])) for _ in range(2))
-    if any(not torch.equal(first[k], again[k]) for k in first):
-        raise DataError(
-            name, "gives another item 0 on every reading", "switch its random augmentation off"
-        )
+    # Several items, several times: a flip with probability one half shows in one of them.
+    for number in np.unique(np.linspace(0, len(dataset) - 1, _REREAD).astype(int)).tolist():
+        first, *others = (_leaves(dataset[number]) for _ in range(3))
+        if any(not torch.equal(first[k], again[k]) for again in others for k in first):
+            raise DataError(
+                name,
+                f"gives another item {number} on every reading",
+                "switch its random augmentation off",
+            )
 
 
+_REREAD: Final = 8
+"""Items that are read three times."""
 _TARGET: Final = "\0target"
 
 
-def _leaves(batch: Any) -> dict[str, Tensor]:
-    """Tensors of a collated batch by name; the target under a name that no input can have."""
-    if isinstance(batch, tuple | list) and len(batch) == 2:
-        x, y = batch
-        return {**_leaves(x), _TARGET: torch.as_tensor(y)}
-    if isinstance(batch, Mapping):
-        found = {str(k): torch.as_tensor(v) for k, v in batch.items()}
-        key = next((k for k in TARGET_KEYS if k in found), None)
-        if key is not None:
-            found[_TARGET] = found.pop(key)
-        return found
-    if isinstance(batch, tuple | list):
-        batch = batch[0]
-    return {"": torch.as_tensor(batch)}
+def _collated(items: list[Any]) -> dict[str, Tensor]:
+    leaves = [_leaves(item) for item in items]
+    return {k: torch.stack([leaf[k] for leaf in leaves]) for k in leaves[0]}
+
+
+def _leaves(item: Any) -> dict[str, Tensor]:
+    """Tensors of an item by name; the target under a name that no input can have."""
+    parts = item if isinstance(item, tuple) or _is_pair(item) else (item,)
+    if len(parts) > 2:
+        raise ValueError(f"an item has {len(parts)} parts")
+    x, *target = parts
+    found = dict.fromkeys([_TARGET], _tensor(target[0])) if target else {}
+    if isinstance(x, tuple) or _is_pair(x):
+        raise ValueError("an item has several inputs, which a dict would name")
+    if not isinstance(x, Mapping):
+        return {"": _tensor(x), **found}
+    found |= {str(k): _tensor(v) for k, v in x.items()}
+    key = next((k for k in TARGET_KEYS if k in found), None)
+    if key is not None and not target:
+        found[_TARGET] = found.pop(key)
+    return found
+
+
+def _is_pair(item: Any) -> bool:
+    """A list of tensors is several things; a list of numbers is one."""
+    return isinstance(item, list) and any(
+        isinstance(part, Tensor | np.ndarray | Mapping) for part in item
+    )
+
+
+def _tensor(value: Any) -> Tensor:
+    # A copy: torch warns of arrays that cannot be written to.
+    return value.detach() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
 
 
 class _Whole:

@@ -28,6 +28,13 @@ MAIN_KEYS: Final = (
 )
 """Keywords that name what conditions change, in this order, where inputs are a dict."""
 MASK_KEY: Final = "attention_mask"
+_TAKEN: Final = {
+    torch.float64: torch.float32,
+    # torch stores these, and can hardly compute with them.
+    torch.uint16: torch.int32,
+    torch.uint32: torch.int64,
+    torch.uint64: torch.int64,
+}
 CHUNK: Final = 2**24
 """Numbers that a check looks at together."""
 
@@ -46,10 +53,17 @@ class Rows:
     """(n, length) true where a token or step counts, or None."""
     kept: NDArray[np.int64] | None = None
     """Which rows of the data these are, if they are a sample."""
+    of: int | None = None
+    """Rows of the data that they are a sample of."""
 
     def __len__(self) -> int:
         """Number of rows."""
         return int(self.main.shape[0])
+
+    @property
+    def keys(self) -> list[str]:
+        """Keywords, sorted; none where inputs are one tensor."""
+        return sorted([*([] if self.key is None else [self.key]), *self.beside])
 
     @property
     def numbers(self) -> NDArray[np.int64]:
@@ -58,7 +72,7 @@ class Rows:
 
     def fits(self, n: int) -> bool:
         """Whether something of ``n`` rows was made on the data as given."""
-        return n == len(self) if self.kept is None else n > int(self.kept.max())
+        return n == (len(self) if self.of is None else self.of)
 
     def take(self, rows: NDArray[np.int64] | slice) -> Rows:
         """Some of the rows, in the given order."""
@@ -66,6 +80,7 @@ class Rows:
         return replace(
             self,
             kept=self.numbers[rows],
+            of=len(self) if self.of is None else self.of,
             main=self.main[index],
             beside={k: v[index] for k, v in self.beside.items()},
             mask=None if self.mask is None else self.mask[index],
@@ -144,6 +159,8 @@ def _check_main(name: str, value: Tensor) -> None:
 def tensor(name: str, value: Any) -> Tensor:
     """A dense tensor of (n, ...) numbers; memory-mapped arrays stay where they are."""
     if not isinstance(value, Tensor):
+        if datasets.is_dataset(value):
+            value = list(value)  # a column of a table
         if not isinstance(value, np.ndarray | list | tuple):
             raise DataError(
                 name,
@@ -153,13 +170,16 @@ def tensor(name: str, value: Any) -> Tensor:
         value = _of_array(name, value)
     if value.layout != torch.strided or value.is_meta:
         raise DataError(name, f"is a {value.layout} tensor", "give a dense tensor with values")
+    if value.is_nested or value.is_quantized or "float8" in str(value.dtype):
+        raise DataError(name, f"is a nested, quantised or {value.dtype} tensor", "give floats")
     if value.is_complex():
         raise DataError(name, f"is {value.dtype}", "give float values or integer tokens")
     found: Tensor = value.detach()
     if found.ndim and found.numel() == 0:
         raise DataError(name, f"is empty, shape {tuple(found.shape)}", "give at least one row")
-    if found.dtype == torch.float64:
-        found = _converted(found, torch.float32)
+    wanted = _TAKEN.get(found.dtype)
+    if wanted is not None:
+        found = _converted(found, wanted)
     if found.is_floating_point():
         _check_finite(name, found)
     return found
@@ -173,6 +193,8 @@ def chunks(value: Tensor) -> Iterator[Tensor]:
 
 
 def _of_array(name: str, value: Any) -> Tensor:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(name, "is an array with masked values", "drop or impute them")
     try:
         array = np.asarray(value)
         mapped = isinstance(value, np.memmap) or isinstance(getattr(value, "base", None), np.memmap)
@@ -218,7 +240,18 @@ def _of_mapping(name: str, value: dict[Any, Any], main: str | None) -> Rows:
     x = found.pop(key)
     if mask is not None and mask.shape != x.shape[:2]:
         mask = None  # of patches or frames, not of the steps that conditions change
-    return Rows(x, found, key, None if mask is None else mask.bool())
+    return Rows(x, found, key, None if mask is None else zero_or_one(f"{name}[{MASK_KEY!r}]", mask))
+
+
+def zero_or_one(name: str, value: Any) -> Tensor:
+    """A mask as booleans; raises DataError for any value but 0 and 1."""
+    try:
+        mask = torch.as_tensor(value).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(name, f"is no mask ({error})", "give 0 and 1, or booleans") from error
+    if mask.is_complex() or not bool(((mask == 0) | (mask == 1)).all()):
+        raise DataError(name, "holds other values than 0 and 1", "give 1 where a step counts")
+    return mask.bool()
 
 
 def _main_key(name: str, found: Mapping[str, Tensor], main: str | None) -> str:

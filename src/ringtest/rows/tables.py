@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def column(name: str, value: ArrayLike | Tensor, n: int, wide: bool = False) -> 
         raise DataError(name, f"{bad} rows hold NaN or infinity", "drop those rows")
     if array.dtype.kind in "mM" and np.isnat(array).any():
         raise DataError(name, f"{int(np.isnat(array).sum())} rows hold no time", "drop those rows")
+    if array.dtype.kind == "M" and (array == array.astype("datetime64[D]")).all():
+        array = array.astype("datetime64[D]")  # a day reads the same from every kind of file
     if array.dtype.kind == "O":
         bad = sum(missing(v) for v in array.reshape(-1))
         if bad:
@@ -74,7 +77,7 @@ def numpy(value: Tensor) -> NDArray[Any]:
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
-_READERS = {".csv": "read_csv", ".tsv": "read_csv", ".parquet": "read_parquet"}
+_KINDS = (".csv", ".tsv", ".parquet")
 
 
 def _read(name: str, path: Path) -> Any:
@@ -82,17 +85,39 @@ def _read(name: str, path: Path) -> Any:
     import pandas as pd
 
     kind = path.suffix.lower()
-    if kind not in _READERS:
+    if kind not in _KINDS:
         raise DataError(name, f"{path.name} is no .csv, .tsv or .parquet file", "convert it")
     if not path.is_file():
         near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
         raise DataError(name, f"{path} is not there", close_to(path.name, near))
-    options = {"sep": "\t"} if kind == ".tsv" else {}
     try:
-        return getattr(pd, _READERS[kind])(path, **options)
+        if kind == ".parquet":
+            return pd.read_parquet(path)
+        # As text: a reader that guesses makes one group of 01 and 1, and nothing of NA.
+        table = pd.read_csv(
+            path, sep="\t" if kind == ".tsv" else ",", dtype=str, keep_default_na=False
+        )
     except ImportError as error:
         raise DataError(
             name, "reading Parquet needs pyarrow", "pip install 'ringtest[parquet]'"
         ) from error
     except Exception as error:
         raise DataError(name, f"{path.name} cannot be read ({error})", "mend the file") from error
+    if len(table.columns) == 1 and ";" in str(table.columns[0]):
+        raise DataError(name, f"{path.name} is separated by semicolons", "write it with commas")
+    # What pandas writes before the first comma is its index.
+    table = table.drop(columns=[c for c in table.columns if str(c) == "Unnamed: 0"])
+    return {str(c): _typed(table[c].to_numpy(dtype=object)) for c in table.columns}
+
+
+def _typed(texts: NDArray[Any]) -> NDArray[Any]:
+    """A column of texts as numbers where that loses nothing; an empty text is a missing value."""
+    values = np.array([None if t.strip() == "" else t for t in texts], dtype=object)
+    for kind, form in ((int, _WHOLE), (float, _NUMBER)):
+        if all(t is None or form.fullmatch(t) for t in values) and None not in values:
+            return np.array([kind(t) for t in values])
+    return values
+
+
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")

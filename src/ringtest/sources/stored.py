@@ -67,6 +67,10 @@ class Stored:
         layers = tuple(shown[CLEAN][1])
         return cls(layers, tuple(shown), _digest(arrays), shown)
 
+    def holds(self, condition: str) -> bool:
+        """Whether the file says what the model showed under a condition."""
+        return condition in self._shown
+
     @property
     def n(self) -> int:
         """Number of rows of the benchmark."""
@@ -101,6 +105,8 @@ def save_evidence(
     Raises SubjectError for what an audit could not use.
     """
     shown = {CLEAN: _as_arrays(outputs, layers or {})}
+    if CLEAN in (conditions or {}):
+        raise SubjectError("evidence", "names clean among its conditions", "give it as outputs")
     for name, (there, rows) in (conditions or {}).items():
         shown[str(name)] = _as_arrays(there, rows)
     _check("evidence", shown)
