@@ -12,9 +12,9 @@ in the order of the data and of the model's depth, the last hidden layer last; a
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest.errors import SubjectError, close_to
+from ringtest.files import write_atomically
 
 CLEAN: Final = "clean"
 """Condition of the members that stand at the root of a file."""
@@ -102,7 +103,7 @@ def save_evidence(
             only.
         conditions: condition id, such as ``shift.unlabelled.phone`` -> (outputs, layers) there.
 
-    Raises SubjectError for what an audit could not use.
+    Raises SubjectError for what an audit could not use, ReportError if it cannot be written.
     """
     shown = {CLEAN: _as_arrays(outputs, layers or {})}
     if CLEAN in (conditions or {}):
@@ -115,20 +116,9 @@ def save_evidence(
         prefix = "" if name == CLEAN else f"{name}/"
         members[f"{prefix}outputs"] = values
         members |= {f"{prefix}layers/{k}": v for k, v in rows.items()}
-    target = Path(path)
-    try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            try:
-                np.savez(file, allow_pickle=False, **members)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(target)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise SubjectError(str(target), str(error.strerror), "name another folder") from error
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **members)
+    write_atomically(Path(path), content.getvalue())
 
 
 def _as_arrays(outputs: Any, layers: Mapping[str, Any]) -> Shown:
