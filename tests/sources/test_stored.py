@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ringtest import AuditData, Subject, audit
-from ringtest.errors import SubjectError
+from ringtest.errors import ReportError, SubjectError
 from ringtest.sources.stored import Stored, save_evidence
 
 N, M = 150, 120
@@ -127,7 +127,7 @@ def test_nothing_is_written_that_could_not_be_read(
         save_evidence(tmp_path / "s.npz", rows["out"], {"a": rows["a"][:9]})
     with pytest.raises(SubjectError, match="object; give floats"):
         save_evidence(tmp_path / "s.npz", rows["out"].astype(object))
-    with pytest.raises(SubjectError, match="No such file or directory"):
+    with pytest.raises(ReportError, match="No such file or directory"):
         save_evidence(tmp_path / "nowhere" / "s.npz", rows["out"])
     assert list(tmp_path.iterdir()) == []
 
