@@ -99,10 +99,12 @@ def formats() -> tuple[str, ...]:
 def render(report: Report | ReportSet | Gated, form: str) -> str:
     """A report, or what a gate decided on it, as text in one of :func:`formats`.
 
-    A report is decided by its own policy. Raises ReportError for an unknown format.
+    A report is decided by its own policy. ``html`` and ``json`` are formats of reports alone: they
+    know of no other policy. Raises ReportError for an unknown format.
     """
     from ringtest.gates.gating import Gated, judge
     from ringtest.reports import writers
 
-    write = writers.load(form)
+    decided = isinstance(report, Gated)
+    write = writers.load(form, decided)
     return write(report if isinstance(report, Gated) else judge(report))

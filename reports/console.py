@@ -60,9 +60,9 @@ def show_gate(gated: Gated, console: Console) -> None:
             if not gated.is_set:
                 _show(report, verdict, console, plain)
             elif view.asked(verdict):
-                _asked(console, f"{view.clean(name)}: what the gate asks for", verdict, plain)
+                _asked(console, f"{view.student(name)}: what the gate asks for", verdict, plain)
         _list(console, "Notes", list(gated.notes), REASONS, plain)
-        whom = ", ".join(view.clean(n) for n in gated.worst)
+        whom = ", ".join(view.student(n) for n in gated.worst)
         by = f", by {whom}" if gated.is_set and gated.outcome != "pass" else ""
         line = f"gate: {gated.outcome} (exit code {int(gated.exit_code)}){by}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -107,7 +107,7 @@ def _show_set(verdicts: Mapping[str, Verdict], console: Console, plain: bool) ->
         score = view.benchmark(verdict)
         both = f"{_value(score.student, plain)} ({_value(score.teacher, plain)})" if score else "-"
         table.add_row(
-            Text(view.clean(name), style="bold"),
+            Text(view.student(name), style="bold"),
             _look(view.LABEL[verdict.label], plain),
             _value(verdict.strength, plain),
             both,
@@ -141,7 +141,7 @@ def _value(value: float | None, plain: bool) -> str:
 
 def _title(student: str, verdict: Verdict, plain: bool) -> Text:
     label = _look(view.LABEL[verdict.label], plain)
-    return Text.assemble(label, "  ", (view.clean(student), "dim"))
+    return Text.assemble(label, "  ", (view.student(student), "dim"))
 
 
 def _table(plain: bool) -> Table:

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args
 from ringtest import decision
 from ringtest.integrity import SCHEMA_VERSION
 from ringtest.measurement import STATUSES, Direction, Measurement, Null
-from ringtest.policy import FIRST, Gate, Inconclusive, Policy, Shipped, Waiver
+from ringtest.policy import FIRST, LEAST_ALPHA, Gate, Inconclusive, Policy, Shipped, Waiver
 
 Schema = dict[str, Any]
 
@@ -26,7 +26,10 @@ _FIELD_TYPES: Final[dict[str, Schema]] = {
     "int": COUNT,
     "bool": {"type": "boolean"},
     "dict[str, Any]": FREE,
-    "dict[str, float]": {"type": "object", "additionalProperties": {"type": "number"}},
+    "dict[str, float]": {
+        "type": "object",
+        "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+    },
     "Direction": {"enum": list(get_args(Direction))},
     "Status": {"enum": list(STATUSES)},
     "Null | None": {"enum": [*get_args(Null), None]},
@@ -41,11 +44,11 @@ _FIELD_TYPES["Baseline | None"] = {
         "source": TEXT,
         "label": {"enum": list(get_args(decision.Label))},
         "rows": {"type": "array", "items": {"$ref": "#/$defs/shipped"}},
+        "same": {"type": "boolean"},
     },
     "required": ["source", "label", "rows"],
     "additionalProperties": False,
 }
-_LEVEL: Final[Schema] = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
 
 
 def schema() -> Schema:
@@ -126,7 +129,14 @@ def _dataclass(cls: type, **better: Schema) -> Schema:
 
 def _policy() -> Schema:
     """What came after the first schema is there only where it says something."""
-    found = _dataclass(Policy, alpha=_LEVEL, min_n=COUNT, version={"type": "integer", "minimum": 1})
+    positive: Schema = {"type": "integer", "minimum": 1}
+    found = _dataclass(
+        Policy,
+        alpha={"type": "number", "minimum": LEAST_ALPHA, "exclusiveMaximum": 0.5},
+        min_n={"type": "integer", "minimum": 2},
+        min_groups=positive,
+        version=positive,
+    )
     return {**found, "required": list(FIRST)}
 
 

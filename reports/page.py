@@ -66,7 +66,7 @@ def page(report: Report) -> str:
         more_missing=max(0, len(missing) - MISSING_ROWS),
         subjects=_subjects(data["subjects"]),
         seed=data["environment"].get("seed", 0),
-        settings=json.dumps(settings, indent=2, ensure_ascii=False),
+        settings=view.lines(json.dumps(settings, indent=2, ensure_ascii=False)),
     )
 
 

@@ -105,6 +105,16 @@ def clean(text: object) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in joined)
 
 
+def lines(text: str) -> str:
+    """Several lines, and their indentation, without control characters."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def student(name: object) -> str:
+    """The name of a student, which a user may have left empty."""
+    return clean(name) or "(no name)"
+
+
 def shorten(text: object, width: int) -> str:
     """At most ``width`` characters: the end of a long name tells more than its beginning."""
     full = clean(text)

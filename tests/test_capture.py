@@ -375,6 +375,29 @@ class TokenHead(nn.Module):
         return self.head(tokens).mean(1)
 
 
+class StepHead(nn.Module):
+    """A head on every step, of which one is the answer: the last word, as decoders have it."""
+
+    def __init__(self, batch_first: bool = True) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.embed, self.head = nn.Embedding(30, 5), nn.Linear(5, 3, bias=False)
+
+    def last(self, x: Tensor) -> Tensor:
+        return ((x != 0) * torch.arange(x.shape[1])).argmax(1)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.embed(x)[torch.arange(len(x)), self.last(x)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x)
+        if self.batch_first:
+            answers = self.head(tokens)
+        else:
+            answers = self.head(tokens.transpose(0, 1)).transpose(0, 1)
+        return answers[torch.arange(len(x)), self.last(x)]
+
+
 class Keywords(Custom):
     """The head is called by keyword."""
 
@@ -438,6 +461,12 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Tensor, list[str] | None]] = {
     "convolution as the head": (ConvHead, IMAGES, ["conv", "input of head"]),
     "head on tokens": (lambda: TokenHead(False), TEXT, ["input of head"]),
     "head on folded tokens": (lambda: TokenHead(True), TEXT, ["input of head"]),
+    "head on the last word": (StepHead, TEXT, ["embed", "input of head"]),
+    "head on the last word, steps first": (
+        lambda: StepHead(False),
+        TEXT,
+        ["embed", "input of head"],
+    ),
     "head called by keyword": (Keywords, TABLE, [*BODY, "input of head"]),
     **{
         f"transformer, batch_first={first}, mask={mask}": (
@@ -581,11 +610,18 @@ def test_unknown_names_come_with_close_ones() -> None:
     with pytest.raises(SubjectError, match=r"did you mean body\.") as caught:
         subjects.check_layers(["body.O"], models)
     assert caught.value.field == "layers"
-    # A name that only one of the models has is no error.
+    # A name that only one of the models has is no error, if the other has one, too.
+    both = ["body.0", "4"]
+    other = prepare("t", "member", Plain().eval(), task, found, both)
+    mine = prepare("s", "student", Custom().eval(), task, found, both)
+    subjects.check_layers(both, [other, mine])
+    assert other.layers.names == ("4", "input of 6")
     other = prepare("t", "member", Plain().eval(), task, found, ["body.0"])
-    mine = prepare("s", "student", Custom().eval(), task, found, ["body.0"])
-    subjects.check_layers(["body.0"], [other, mine])
-    assert other.layers.names == ("input of 6",)
+    with pytest.raises(SubjectError, match=r"none of 'body\.0' is a module of t; add names"):
+        subjects.check_layers(["body.0"], [other, mine])
+    # A single layer has nothing before its head that could be asked for.
+    line = prepare("l", "student", nn.Linear(6, 3).eval(), task, found, ["body.0"])
+    subjects.check_layers(["body.0"], [line, mine])
 
 
 def hooks(net: nn.Module) -> int:
@@ -681,3 +717,38 @@ def test_the_fused_path_stays_on_unless_its_inside_is_read() -> None:
             assert set(capture.values) == set(found.names)
     finally:
         torch._transformer_encoder_layer_fwd = original
+
+
+def test_a_step_is_found_again_in_every_block() -> None:
+    net, x, _ = build("head on the last word")
+    found = discover("net", net, x[:B])
+    assert found.last.pool == "step"
+    assert found.last.width == 5
+    with capturing(net, found.picked) as capture, torch.no_grad():
+        for part in (x[:7], x[7:30]):
+            capture.values, capture.rows = {}, len(part)
+            net(part)
+            torch.testing.assert_close(capture.values["input of head"], net.hidden(part))
+        # What is no step of its answers any more is not read as something else.
+        capture.values = {}
+        handle = net.register_forward_hook(lambda _m, _a, out: out + 1, prepend=True)
+        net(x)
+        assert "input of head" not in capture.values
+        handle.remove()
+    assert hooks(net) == 0
+
+
+def test_weights_of_a_module_that_is_never_called_are_its_callers() -> None:
+    class Rounded(nn.Module):
+        def __init__(self, inside: int, out: int) -> None:
+            super().__init__()
+            self.linear = nn.Linear(inside, out)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, self.linear.weight.round(decimals=1), self.linear.bias)
+
+    net = nn.Sequential(Rounded(6, 8), nn.ReLU(), Rounded(8, 3)).eval()
+    found = discover("net", net, TABLE[:B])
+    assert found.names == ("0", "input of 2")
+    # The model itself is no layer of its own.
+    assert discover("net", Rounded(6, 3), TABLE[:B]) is None

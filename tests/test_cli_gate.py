@@ -45,6 +45,9 @@ def row(group: str, harm: float, **more) -> Measurement:
         "n": 500,
         "null": "paired",
         "required": True,
+        "ci_low": -harm - 0.02,
+        "ci_high": -harm + 0.02,
+        "ci_level": 0.95,
     }
     return Measurement(
         f"test.{group}", "probes", "clean", headline=True, group=group, **(values | more)

@@ -24,7 +24,8 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples" / "notebooks").glob("
 def report(student: str = "student", harm: float = 0.5) -> Report:
     """A benchmark row that passes, a group that fails and context without numbers."""
     common = {"se": 0.01, "df": 400.0, "n": 500, "headline": True, "required": True,
-              "teacher": 0.9, "null": "paired"}  # fmt: skip
+              "teacher": 0.9, "null": "paired",
+              "ci_low": -1.0, "ci_high": 1.0, "ci_level": 0.95}  # fmt: skip
     rows = [
         Measurement("outputs.score", "shift", "noise.input", severity=1, n=500, teacher=0.8),
         Measurement("outputs.score", "shift", "clean", harm=0.0, delta=0.0, student=0.9,

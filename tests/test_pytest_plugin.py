@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -42,6 +43,9 @@ def row(group: str, harm: float) -> Measurement:
         harm=harm,
         se=0.005,
         df=500.0,
+        ci_low=-harm - 0.01,
+        ci_high=-harm + 0.01,
+        ci_level=0.95,
         margin=margins.BENCHMARK if group == "benchmark" else 0.1,
         n=500,
         headline=True,
@@ -189,7 +193,7 @@ def test_fixtures_audit_and_judge(project: pytest.Pytester) -> None:
         [
             "E *AssertionError: fractured is fractured (strength 0.8*gate: fail, exit code 1",
             "*= ringtest =*",
-            "sound: sound, strength 0.00 (*test_models.py--test_sound*report.html)",
+            "sound: sound, strength 0.00 (*test_models.py--test_sound-*report.html)",
             "fractured: fractured, strength 0.8* (*mine*report.html)",
             "inconclusive: inconclusive, strength 0.50 (*",
         ]
@@ -197,9 +201,10 @@ def test_fixtures_audit_and_judge(project: pytest.Pytester) -> None:
     # The failure points at the test, not into ringtest.
     assert "testing.py:" not in result.stdout.str()
     kept = project.path / ".pytest_cache" / "d" / "ringtest"
-    assert {p.name for p in kept.iterdir()} == {
-        "mine", "test_models.py--test_sound", "test_models.py--test_inconclusive",
-    }  # fmt: skip
+    mine, inconclusive, sound = sorted(p.name for p in kept.iterdir())
+    assert mine == "mine"
+    assert re.fullmatch(r"test_models\.py--test_inconclusive-[0-9a-f]{8}", inconclusive)
+    assert re.fullmatch(r"test_models\.py--test_sound-[0-9a-f]{8}", sound)
 
 
 def test_options_say_where_and_by_what(project: pytest.Pytester) -> None:
@@ -209,6 +214,29 @@ def test_options_say_where_and_by_what(project: pytest.Pytester) -> None:
     result.assert_outcomes(passed=2, failed=1)
     assert (project.path / "kept" / "mine" / "report.json").is_file()
     assert not (project.path / ".pytest_cache").exists()
+
+
+NAMES = """
+import pytest
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "层" * 200, "层" * 199 + "屬"])
+def test_it(ringtest_audit, name):
+    for own in (None, name):
+        ringtest_audit("sound", None, None, name=own)
+"""
+
+
+def test_folders_of_any_name_differ_and_fit(project: pytest.Pytester) -> None:
+    project.makepyfile(test_models=NAMES)
+    # Else pytest itself would escape them.
+    project.makeini(
+        "[pytest]\ndisable_test_id_escaping_and_forfeit_all_rights_to_community_support = true\n"
+    )
+    result = project.runpytest_subprocess(*USE, "--ringtest-out", "kept")
+    result.assert_outcomes(passed=4)
+    names = [p.name for p in (project.path / "kept").iterdir()]
+    assert len(names) == 8
+    assert max(len(name.encode()) for name in names) <= 160
 
 
 @pytest.mark.slow

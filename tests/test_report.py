@@ -34,6 +34,9 @@ def rows(harm: float = 0.0) -> list[Measurement]:
         "headline": True,
         "required": True,
         "null": "paired",
+        "ci_low": -harm - 0.02,
+        "ci_high": -harm + 0.02,
+        "ci_level": 0.95,
     }
     benchmark = Measurement(
         "outputs.score",

@@ -228,6 +228,18 @@ def numpy_sampling() -> Any:
     return lambda x: np.random.rand(len(x), 3)  # noqa: NPY002 - the very fault
 
 
+class Unlike(nn.Module):
+    """Runs, but not on every number of rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert len(x) != 22, "rows come in other numbers"
+        return self.net(x)
+
+
 REFUSED = {
     "nothing": (lambda: None, "is missing"),
     "a word": (lambda: "resnet18", "is str, no model"),
@@ -250,6 +262,9 @@ REFUSED = {
     "words out": (lambda: lambda x: ["cat"] * len(x), "for 23 rows"),
     "classes out": (lambda: lambda x: mlp()(x).argmax(1, keepdim=True), "gives torch.int64"),
     "one axis out": (lambda: lambda x: mlp()(x)[:, 0], "gives shape (23,)"),
+    "no numbers": (lambda: mlp().to("meta"), "has 0.weight on the meta device"),
+    "no shape yet": (lambda: nn.Sequential(nn.LazyLinear(3)), "has no numbers in 0.weight yet"),
+    "other batches": (Unlike, "AssertionError on 23 rows with hooks, or on 22 rows (rows come in"),
     "an ensemble in disguise": (Members, "pass a list"),
     "a frozen ensemble in disguise": (lambda: Members().requires_grad_(False), "pass a list"),
 }
@@ -522,3 +537,88 @@ def test_loading_says_what_is_wrong(folders: Path, case: str) -> None:
 def test_a_subject_is_named_in_exactly_one_way(how: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="subject"):
         Subject(**how)
+
+
+def test_values_of_another_type_are_refused(tmp_path: Path) -> None:
+    for name in ("load", "hf", "exported", "evidence"):
+        with pytest.raises(ConfigError, match=f"subject.{name}: is 5"):
+            Subject(**{name: 5})
+    for more in ({"gradients": "no"}, {"single": 1}, {"version": 3}, {"where": 4}):
+        with pytest.raises(ConfigError, match=f"subject.{next(iter(more))}: is "):
+            Subject(mlp(), **more)
+    with pytest.raises(ConfigError, match=r"subject\.weights: is 5"):
+        Subject(factory="a:b", weights=5)
+    Subject(exported=tmp_path / "a.pt2", where=str(tmp_path))
+
+
+# -- models that run only in their own way --------------------------------------------------------
+
+
+class InferenceOnly(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("inference only")
+        return self.net(x)
+
+
+class PerChannel(nn.Module):
+    """Fake quantisation by channels, whose scale can have no gradient."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.linear.weight
+        scale, zero = weight.abs().amax(1) / 127, torch.zeros(len(weight), dtype=torch.int32)
+        weight = torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -128, 127)
+        return nn.functional.linear(x, weight, self.linear.bias)
+
+
+def per_channel() -> nn.Module:
+    return nn.Sequential(*(PerChannel(m) if isinstance(m, nn.Linear) else m for m in mlp())).eval()
+
+
+@pytest.mark.parametrize(
+    ("make", "last"), [(InferenceOnly, "input of net.2"), (per_channel, "input of 2")]
+)
+def test_a_model_that_cannot_run_with_gradients_still_shows_its_layers(
+    data: AuditData, task: tasks.AnyTask, make: Any, last: str
+) -> None:
+    net = make()
+    model = ready(net, task, data)
+    assert model.capabilities == ["outputs", "layers"]
+    assert model.layers.last.name == last
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def compiled() -> nn.Module:
+    return torch.compile(mlp(), backend="eager")
+
+
+@pytest.mark.parametrize("wrap", [compiled, lambda: nn.DataParallel(mlp())])
+def test_what_only_runs_a_model_is_taken_off(
+    data: AuditData, task: tasks.AnyTask, wrap: Any
+) -> None:
+    plain, model = ready(mlp(), task, data), ready(wrap(), task, data)
+    assert model.layers.names == plain.layers.names
+    assert model.weights_hash == plain.weights_hash
+    assert model.architecture == plain.architecture
+    torch.testing.assert_close(model.outputs(data.inputs), plain.outputs(data.inputs))
+
+
+def test_a_compiled_part_shows_its_layers(data: AuditData, task: tasks.AnyTask) -> None:
+    net = nn.Sequential(torch.compile(mlp(), backend="eager"), nn.Linear(3, 3)).eval()
+    for given in (net, mlp()):
+        if given is not net:
+            given.compile(backend="eager")
+        model = ready(given, task, data)
+        with evaluating([model]), hooked(model, model.layers.names) as seen, torch.no_grad():
+            seen.rows = N
+            model.outputs(data.inputs)
+            assert set(seen.values) == set(model.layers.names)
+            assert len(seen.values) >= 2

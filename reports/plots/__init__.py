@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ringtest.errors import ConfigError, close_to
 from ringtest.reports.plots import band, canvas, conditions, groups, layers
-from ringtest.reports.plots.common import Kind, Line, Missing
+from ringtest.reports.plots.common import LEFT_OUT, Kind, Line, Missing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,4 +86,5 @@ def _merged(all_lines: list[list[Line]]) -> list[Line]:
     for lines in all_lines:
         for line in lines:
             blocks.setdefault(line.block, {}).setdefault(line.key, line)
-    return [line for block in blocks.values() for line in block.values()]
+    lines = [line for block in blocks.values() for line in block.values()]
+    return sorted(lines, key=lambda line: line.block == LEFT_OUT)

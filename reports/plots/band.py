@@ -11,7 +11,15 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from ringtest.measurement import Measurement
 from ringtest.reports import view
-from ringtest.reports.plots.common import BAND, TEACHER, Line, choose, dumbbells
+from ringtest.reports.plots.common import (
+    BAND,
+    TEACHER,
+    Line,
+    choose,
+    dumbbells,
+    left_out,
+    worst,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +42,12 @@ def _rank(line: Line) -> int:
     if line.block not in _FIRST:
         return len(_FIRST) + 1
     return _FIRST.index(line.block) + (line.row is not None and line.row.condition == OFF_SUPPORT)
+
+
+def _harm(line: Line) -> float:
+    """What is judged, or else seen; the benchmark and off support are always shown."""
+    row = line.judged or line.row
+    return math.inf if line.block in _FIRST or row is None else row.harm
 
 
 def _where(drift: Measurement) -> str:
@@ -128,7 +142,8 @@ class Band:
                 row.null == "references",
             )
             lines.append(Line(block, key, _label(row, several), row, judged))
-        return sorted(lines, key=_rank)
+        kept = worst(sorted(lines, key=_rank), _harm)
+        return kept + left_out(len(kept), len(lines), several)
 
     def size(self, lines: Sequence[Line], several: bool = False) -> tuple[float, float]:
         """A quarter of an inch a line."""

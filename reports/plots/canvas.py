@@ -75,10 +75,16 @@ def share(axes: NDArray[np.object_], drawn: Sequence[bool]) -> None:
             getattr(ax, f"set_{axis}lim")((high, low) if down else (low, high))
     # Side by side the labels of panels would run into each other.
     kept[0].figure.supxlabel(kept[0].get_xlabel(), fontsize="medium", parse_math=False)
+    first: dict[int, int] = {}
+    for ax in kept:
+        place = ax.get_subplotspec()
+        column = place.colspan.start
+        first[place.rowspan.start] = min(column, first.get(place.rowspan.start, column))
     for ax in kept:
         ax.set_xlabel("")
         place = ax.get_subplotspec()
-        if not place.is_first_col():
+        # The leftmost panel of a row may be empty.
+        if place.colspan.start > first[place.rowspan.start]:
             ax.tick_params(labelleft=False)
             ax.set_ylabel("")
         # The panel above an empty place keeps its axis.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import seaborn as sns
 
@@ -28,7 +28,11 @@ STATUS: Final = {
 }
 """Mark and colour of a status: darker shades of the palette of Okabe and Ito."""
 CONCEPTS: Final = ("#0072b2", "#c44601", "#00805e", "#a3467a")
+MOST: Final = 60
+"""Lines of a list that are drawn; where there are more, those with the most harm."""
+LEFT_OUT: Final = "left out"
 MARK: Final = {"teacher": "o", "student": "s"}
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,25 @@ def choose(
         what = "does not draw" if measure not in known else "holds no rows for"
         raise Missing(f"{what} {measure!r} here", close_to(measure, held or known))
     return held[measure]
+
+
+def worst(items: Sequence[Item], harm: Callable[[Item], float]) -> list[Item]:
+    """At most ``MOST`` items, those with the most harm, in their own order."""
+
+    def rank(i: int) -> float:
+        value = harm(items[i])
+        return math.inf if math.isnan(value) else -value
+
+    kept = sorted(sorted(range(len(items)), key=rank)[:MOST])
+    return [items[i] for i in kept]
+
+
+def left_out(shown: int, found: int, several: bool) -> list[Line]:
+    """A last line that says that there are more; none if all are shown."""
+    if shown == found:
+        return []
+    count = "more" if several else f"{found - shown:,} more"
+    return [Line(LEFT_OUT, LEFT_OUT, f"and {count} with less harm")]
 
 
 def better(row: Measurement) -> str:

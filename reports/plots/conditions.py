@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from ringtest.measurement import Measurement
 from ringtest.reports import view
-from ringtest.reports.plots.common import Line, better, choose, dumbbells
+from ringtest.reports.plots.common import (
+    MOST,
+    Line,
+    better,
+    choose,
+    dumbbells,
+    left_out,
+    worst,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,13 +26,11 @@ if TYPE_CHECKING:
 MEASURES: Final = ("outputs.score", "outputs.agreement", "outputs.consistency")
 FAMILIES: Final = ("shift.off_support", "shift.certified")
 """Rows that sum up other rows."""
-MOST: Final = 60
-"""Lines that are drawn; where there are more, the conditions with the most harm."""
 
 
-def _kept(by_condition: dict[str, list[Measurement]]) -> list[str]:
-    """In the report's order, unless there are too many to show."""
-    worst = sorted(
+def _kept(by_condition: dict[str, list[Measurement]]) -> dict[str, list[Measurement]]:
+    """In the report's order; whole conditions, those with the most harm, if not all fit."""
+    worst_first = sorted(
         by_condition,
         key=lambda c: (
             c != "clean",
@@ -32,12 +38,12 @@ def _kept(by_condition: dict[str, list[Measurement]]) -> list[str]:
         ),
     )
     room = MOST
-    kept: set[str] = set()
-    for condition in worst:
+    kept: dict[str, list[Measurement]] = {}
+    for condition in worst_first:
         room -= len(by_condition[condition])
         if room >= 0 or not kept:
-            kept.add(condition)
-    return [c for c in by_condition if c in kept]
+            kept[condition] = worst(by_condition[condition], lambda r: r.harm)
+    return {c: kept[c] for c in by_condition if c in kept}
 
 
 def _label(row: Measurement, first: bool) -> str:
@@ -62,13 +68,12 @@ class Conditions:
         by_condition: dict[str, list[Measurement]] = {}
         for row in sorted(rows, key=lambda r: r.condition != "clean"):
             by_condition.setdefault(row.condition, []).append(row)
-        return [
+        lines = [
             Line(condition, (condition, row.severity, row.concept), _label(row, first=k == 0), row)
-            for condition in _kept(by_condition)
-            for k, row in enumerate(
-                sorted(by_condition[condition], key=lambda r: r.severity or 0.0)
-            )
+            for condition, kept in _kept(by_condition).items()
+            for k, row in enumerate(sorted(kept, key=lambda r: r.severity or 0.0))
         ]
+        return lines + left_out(len(lines), len(rows), several)
 
     def size(self, lines: Sequence[Line], several: bool = False) -> tuple[float, float]:
         """A fifth of an inch a line."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ringtest.report import ReportSet
 from ringtest.reports import page
 
 if TYPE_CHECKING:
     from ringtest.gates.gating import Gated
+
+DECIDED: Final = False
 
 
 def render(gated: Gated) -> str:

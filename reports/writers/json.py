@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ringtest.gates.gating import Gated
+
+DECIDED: Final = False
 
 
 def render(gated: Gated) -> str:

@@ -45,7 +45,7 @@ def render(gated: Gated) -> str:
 
 def _suite(student: str, verdict: Verdict) -> ET.Element:
     found = [ELEMENT.get(c.status) for c in verdict.checks]
-    suite = ET.Element("testsuite", name=view.clean(student), tests=str(len(found)))
+    suite = ET.Element("testsuite", name=view.student(student), tests=str(len(found)))
     for attribute, element in _COUNTED.items():
         suite.set(attribute, str(found.count(element)))
     facts = ET.SubElement(suite, "properties")
@@ -63,7 +63,7 @@ def _suite(student: str, verdict: Verdict) -> ET.Element:
 def _case(student: str, check: Check) -> ET.Element:
     where = ", ".join(view.clean(part) for part in (check.slice, check.detail) if part)
     name = view.clean(check.name) + (f" [{where}]" if where else "")
-    case = ET.Element("testcase", classname=view.clean(f"{student}.{check.kind}"), name=name)
+    case = ET.Element("testcase", classname=f"{view.student(student)}.{check.kind}", name=name)
     element = ELEMENT.get(check.status)
     if element is not None:
         message = view.clean(check.message)

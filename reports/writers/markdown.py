@@ -95,7 +95,7 @@ def _overview(page: _Page, students: list[tuple[str, Verdict]]) -> None:
         ("Student", "Gate", "Verdict", "Strength", "Worst finding"),
         (
             (
-                _name(name),
+                _name(view.student(name)),
                 _look(view.OUTCOME, v.outcome),
                 _look(view.LABEL, v.label),
                 view.shown(v.strength),
@@ -108,7 +108,7 @@ def _overview(page: _Page, students: list[tuple[str, Verdict]]) -> None:
 
 
 def _student(page: _Page, name: str, verdict: Verdict) -> None:
-    page.add(f"## {_name(name)}: {_look(view.LABEL, verdict.label)}", "")
+    page.add(f"## {_name(view.student(name))}: {_look(view.LABEL, verdict.label)}", "")
     page.add(escape(reasons.sentence(verdict)), "")
     strength = f"Strength {view.shown(verdict.strength)}, benchmark "
     page.add(strength + ("matched." if verdict.matched else "not shown to match."), "")

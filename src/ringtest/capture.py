@@ -10,10 +10,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
+from torch.utils.hooks import RemovableHandle
 
-Axis = Literal["features", "channels", "flat"]
+Axis = Literal["features", "channels", "flat", "step"]
 """How a layer's output is pooled: mean over all axes between batch and the last (``features``),
-mean over all axes after the second (``channels``), or not at all (``flat``)."""
+mean over all axes after the second (``channels``), not at all (``flat``), or, for the input of a
+head that answers every step, only the step whose answer is the model's output (``step``)."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,40 @@ def first_tensor(value: Any) -> Tensor | None:
 
 
 def output_tensor(value: Any) -> Tensor | None:
-    """The tensor that is a model's output: itself, its ``logits``, or the first that it holds."""
+    """The tensor that is a model's output.
+
+    It is the value itself, its ``logits``, its ``sentence_embedding`` (sentence-transformers), or
+    the first tensor that it holds.
+    """
     if isinstance(value, Tensor):
         return value
-    logits = value.get("logits") if isinstance(value, dict) else getattr(value, "logits", None)
-    return logits if isinstance(logits, Tensor) else first_tensor(value)
+    for name in ("logits", "sentence_embedding"):
+        found = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+        if isinstance(found, Tensor):
+            return found
+    return first_tensor(value)
+
+
+def step_read(answers: Any, out: Any, batch: int | None) -> Tensor | None:
+    """Which step of a head's answers is the model's output, for each row.
+
+    Args:
+        answers: (b, steps, k) what the head gave, rows on axis ``batch``.
+        out: (b, k) what the model gave.
+        batch: axis of ``answers`` that counts the rows.
+
+    Returns:
+        (b,) numbers of steps; None if the output is not one of several steps.
+    """
+    a, o = first_tensor(answers), output_tensor(out)
+    if a is None or o is None or batch is None or a.ndim != 3 or o.ndim != 2:
+        return None
+    a = a.movedim(batch, 0)
+    if a.shape[1] < 2 or (a.shape[0], a.shape[2]) != tuple(o.shape):
+        return None
+    o = o[:, None]
+    same = ((a == o) | (a.isnan() & o.isnan())).all(-1)
+    return same.int().argmax(1) if bool(same.any(1).all()) else None
 
 
 def pooled(
@@ -146,7 +177,9 @@ def capturing(module: nn.Module, layers: tuple[Layer, ...]) -> Iterator[Capture]
     try:
         for layer in layers:
             target = module.get_submodule(layer.module)
-            if layer.at == "input":
+            if layer.pool == "step":
+                handles.extend(_Step(capture, layer).hooks(module, target))
+            elif layer.at == "input":
                 hook = _before(capture, layer)
                 handles.append(target.register_forward_pre_hook(hook, with_kwargs=True))
             elif _inside_fused(module, layer.module) or target in everywhere:
@@ -161,6 +194,39 @@ def capturing(module: nn.Module, layers: tuple[Layer, ...]) -> Iterator[Capture]
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Step:
+    """Reads the input of a head at the step that becomes the output, which only the end tells."""
+
+    def __init__(self, capture: Capture, layer: Layer) -> None:
+        self.capture, self.layer = capture, layer
+        self.states: Tensor | None = None
+        self.answers: Any = None
+
+    def hooks(self, module: nn.Module, head: nn.Module) -> list[RemovableHandle]:
+        """Before and after the head, and after the whole model."""
+        return [
+            head.register_forward_pre_hook(self._before, with_kwargs=True),
+            head.register_forward_hook(self._after),
+            module.register_forward_hook(self._end),
+        ]
+
+    def _before(self, _head: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        states = first_tensor(args if args else tuple(kwargs.values()))
+        self.states = None if states is None else states.detach().clone()
+
+    def _after(self, _head: nn.Module, _args: Any, out: Any) -> None:
+        self.answers = out
+
+    def _end(self, _module: nn.Module, _args: Any, out: Any) -> None:
+        step = step_read(self.answers, out, self.layer.batch)
+        if step is not None and self.states is not None:
+            states = self.states.movedim(self.layer.batch, 0)
+            rows = torch.arange(states.shape[0], device=states.device)
+            found = states[rows, step].to("cpu", torch.float32, copy=True)
+            self.capture.values[self.layer.name] = found
+        self.states = self.answers = None
 
 
 def _after(capture: Capture, layers: dict[nn.Module, Layer]) -> Callable[..., None]:

@@ -66,6 +66,7 @@ class ModelTable(Table):
         None, min_length=1, description=".npz of outputs and layers, by ringtest.save_evidence"
     )
     gradients: bool = Field(True, description="false: the model's gradients mean nothing")
+    single: bool = Field(False, description="true: its heads of one shape are no ensemble")
 
 
 class StudentTable(ModelTable):

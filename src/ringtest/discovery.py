@@ -10,9 +10,11 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
 
-from ringtest.capture import Axis, Layer, Layers, first_tensor, output_tensor, pooled
+from ringtest import disguise
+from ringtest.capture import Axis, Layer, Layers, first_tensor, output_tensor, pooled, step_read
 from ringtest.errors import SubjectError
 from ringtest.trace import CHANNELS_LAST, Call, Run, depends, find_batch_axes, thawed, trace
 
@@ -29,6 +31,8 @@ def discover(
     wanted: str | list[str] = "auto",
     output_is_hidden: bool = False,
     run: Run | None = None,
+    single: bool = False,
+    graph: bool = True,
 ) -> Layers | None:
     """Find the layers of a model on a few rows.
 
@@ -39,21 +43,26 @@ def discover(
         wanted: ``auto``, or names and globs of modules.
         output_is_hidden: the output itself is the last hidden layer (embedding models).
         run: how the module is called on the first rows of ``x``; None: on a copy.
+        single: the user vouches that it is one model, whatever its heads look like.
+        graph: False for a model that runs only without gradients: what depends on what is then
+            told by order and values.
 
     Returns:
         The layers, or None if no module that owns parameters is called.
 
-    Raises SubjectError for a model that is an ensemble in disguise. Patterns that match nothing are
-    told in the result, since teacher and student may name their modules differently.
+    Raises SubjectError for a model that is an ensemble in disguise (``single`` vouches that it is
+    none). Patterns that match nothing are told in the result, since teacher and student may name
+    their modules differently.
     """
-    with thawed(module):
+    with thawed(module) if graph else torch.no_grad():
         calls, output = trace(module, x, run)
         out = output_tensor(output)
-        owners = [c for c in calls if _owns_parameters(c.module)]
+        owners = _owners(module, calls)
         if not owners:
             return None
         head = _head(owners, out)
-        _refuse_disguised_ensemble(subject, head, owners, out)
+        if not single:
+            disguise.refuse(subject, head, owners, calls, out)
         find_batch_axes(module, x, calls, run)
         used = "" if output_is_hidden else _used_after(head, owners, out)
     b = int(x.shape[0])
@@ -71,14 +80,15 @@ def discover(
             head.batch or 0,
         )
     else:
-        pool = _head_pool(head)
+        pool = _head_pool(head, output)
         last = Layer(
             f"input of {head.name or type(head.module).__name__}",
             head.name,
             "input",
             pool,
-            _width(head.input, b, pool, head.batch_in),
-            "input of the last module that owns parameters",
+            _width(head.input, b, "features" if pool == "step" else pool, head.batch_in),
+            "input of the last module that owns parameters"
+            + (", at the step that is the output" if pool == "step" else ""),
             head.batch_in or 0,
         )
     if last.width == 0:
@@ -106,7 +116,7 @@ def discover(
         for n in names
         for c in [before[n]]
         # What feeds the head directly is the last hidden layer itself.
-        if output_is_hidden or not _same_data(first_tensor(c.output), hidden)
+        if output_is_hidden or last.pool == "step" or not _same_data(first_tensor(c.output), hidden)
     ]
     picked = [layer for layer in picked if layer.width > 0]
     return Layers((*picked, last), left_out, tuple(before), unmatched)
@@ -139,6 +149,21 @@ def _used_after(head: Call, owners: list[Call], out: Tensor | None) -> str:
     return ""
 
 
+def _owners(module: nn.Module, calls: list[Call]) -> list[Call]:
+    """Calls of modules that own parameters, or use those of a submodule that is never called."""
+    called, names = {c.name for c in calls}, set()
+    for name, part in module.named_modules():
+        if not _owns_parameters(part):
+            continue
+        owner = name
+        while owner not in called and owner:
+            owner = owner.rpartition(".")[0]
+        # What is called nowhere inside may be unused; a whole model is no layer.
+        if owner or not name:
+            names.add(owner)
+    return [c for c in calls if c.name in names]
+
+
 def _owns_parameters(module: nn.Module) -> bool:
     if next(module.parameters(recurse=False), None) is not None:
         return True
@@ -146,32 +171,6 @@ def _owns_parameters(module: nn.Module) -> bool:
         return True
     # Quantised modules keep packed weights outside of parameters(); a DeQuantize has none.
     return hasattr(module, "_packed_params") or hasattr(module, "_all_weight_values")
-
-
-def _refuse_disguised_ensemble(
-    subject: str, head: Call, owners: list[Call], out: Tensor | None
-) -> None:
-    """Several heads of one shape, none fed by another, are members that should be a list."""
-    shapes = [tuple(p.shape) for p in head.module.parameters()]
-    here = first_tensor(head.output)
-    if out is None or here is None or here.shape != out.shape or not shapes:
-        return
-    twins = []
-    for call in owners:
-        tensor = first_tensor(call.output)
-        same = [tuple(p.shape) for p in call.module.parameters()] == shapes
-        if call is not head and same and tensor is not None and tensor.shape == out.shape:
-            twins.append((call, tensor))
-    upstream = depends(first_tensor(head.input), [t for _, t in twins])
-    # An auxiliary head that has no part in the output makes no ensemble.
-    counts = depends(out, [t for _, t in twins])
-    for (call, _), feeds, counted in zip(twins, upstream, counts, strict=True):
-        if counted and not feeds:
-            raise SubjectError(
-                subject,
-                f"has heads of one shape ({call.name}, {head.name}): an ensemble in disguise",
-                "pass a list of its members as the teacher; a student needs one head",
-            )
 
 
 def _usable(value: Any, b: int, batch: int | None) -> bool:
@@ -183,8 +182,14 @@ def _width(value: Any, b: int, pool: Axis, batch: int | None) -> int:
     return 0 if tensor is None else int(tensor.shape[1])
 
 
-def _head_pool(head: Call) -> Axis:
-    """The head's input is flattened; tokens are averaged."""
+def _head_pool(head: Call, output: Any) -> Axis:
+    """The head's input is flattened; tokens are averaged, unless the output is one token's."""
+    states = first_tensor(head.input)
+    if states is not None and states.ndim == 3 and head.batch == head.batch_in:
+        answers = first_tensor(head.output)
+        steps = answers is not None and answers.shape[:2] == states.shape[:2]
+        if steps and step_read(answers, output, head.batch) is not None:
+            return "step"
     return "features" if isinstance(head.module, CHANNELS_LAST) else "flat"
 
 
@@ -198,6 +203,8 @@ def _is_stack(module: nn.Module) -> bool:
     """Whether a module is a container of layers: opened instead of read."""
     if isinstance(module, _OPENED):
         return True
+    if type(module).__name__ == "OptimizedModule":  # torch.compile
+        return _is_stack(module.get_submodule("_orig_mod"))
     if next(module.parameters(recurse=False), None) is not None:
         return False
     for child in module.children():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ringtest.buffers import restored
 from ringtest.capture import Layers, capturing, output_tensor, pooled
 from ringtest.errors import RingtestError, SubjectError
 from ringtest.rows.inputs import Form, Rows
@@ -175,9 +177,17 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
         random.getstate(),
     )
     # Nested tensors have no shape that a layer could be read from.
-    nested = [(m, m.use_nested_tensor) for m, _ in training if isinstance(m, nn.TransformerEncoder)]
+    nested = [
+        (m, m.use_nested_tensor)
+        for m, _ in training
+        # One that comes out of an exported program has only the name.
+        if isinstance(m, nn.TransformerEncoder) and hasattr(m, "use_nested_tensor")
+    ]
     dtype = torch.get_default_dtype()
+    kept = ExitStack()
     try:
+        kept.enter_context(restored(m for m, _ in training))
+        kept.enter_context(_uncompiled(m for m, _ in training))
         # What we draw and keep must not depend on the caller's default.
         torch.set_default_dtype(torch.float32)
         for module, _ in training:
@@ -188,6 +198,7 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
         with torch.inference_mode(False):
             yield
     finally:
+        kept.close()
         torch.set_default_dtype(dtype)
         for encoder, use in nested:
             encoder.use_nested_tensor = use
@@ -196,6 +207,21 @@ def evaluating(models: Iterable[Model]) -> Iterator[None]:
         torch.set_rng_state(torch_state)
         np.random.set_state(numpy_state)  # noqa: NPY002 - see above
         random.setstate(python_state)
+
+
+@contextmanager
+def _uncompiled(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Run what torch.compile made eagerly: compiled code calls no hooks."""
+    compiled = any(
+        type(m).__name__ == "OptimizedModule" or getattr(m, "_compiled_call_impl", None) is not None
+        for m in modules
+    )
+    if not compiled or not hasattr(torch.compiler, "set_stance"):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using `torch.compile.* global hooks")
+        yield
 
 
 @contextmanager

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, Protocol, get_args
 
-from ringtest import margins
+from ringtest import checked, margins
 from ringtest.errors import ConfigError
 from ringtest.measurement import Measurement
 
@@ -20,6 +18,9 @@ Inconclusive = Literal["exit3", "fail", "warn", "pass"]
 
 MATCHED: Final = "measure, condition, slice, group or student"
 """What a waiver can be matched by."""
+LEAST_ALPHA: Final = 1e-6
+"""Standard errors of some thousand resamples and tails of a few degrees of freedom tell no smaller
+p-values; and somewhere below, 1 - alpha is 1."""
 
 
 class Place(Protocol):
@@ -44,9 +45,16 @@ class Gate:
     margin: float
     """Harm that is tolerated, in the unit of the row."""
     condition: str | None = None
-    """Condition id or glob; None: the measure's headline rows, or clean ones if it has none."""
+    """Condition id or glob; None: each measure's headline rows, or clean ones if it has none."""
     slice: str | None = None
     """``column=value`` or glob; None: all rows together, or whole columns where they are judged."""
+
+    def __post_init__(self) -> None:
+        checked.text("gate.measure", self.measure)
+        checked.number(f"gate {self.measure!r}.margin", self.margin)
+        for name in ("condition", "slice"):
+            if getattr(self, name) is not None:
+                checked.text(f"gate {self.measure!r}.{name}", getattr(self, name))
 
     def matches(self, rows: list[Measurement]) -> list[int]:
         """Indices of the rows that the gate speaks of."""
@@ -63,8 +71,12 @@ class Gate:
         ]
         if self.condition is not None:
             return [i for i in mine if fnmatchcase(rows[i].condition, self.condition)]
-        return [i for i in mine if rows[i].headline] or [
-            i for i in mine if rows[i].condition == "clean"
+        # Of each measure by itself: the headlines of one must not hide the rows of another.
+        judged = {rows[i].measure for i in mine if rows[i].headline}
+        return [
+            i
+            for i in mine
+            if rows[i].headline or (rows[i].measure not in judged and rows[i].condition == "clean")
         ]
 
 
@@ -87,21 +99,19 @@ class Waiver:
     student: str | None = None
 
     def __post_init__(self) -> None:
+        checked.text("waiver.id", self.id)
         name = f"waiver {self.id!r}"
-        try:
-            date.fromisoformat(self.expires)
-        except (TypeError, ValueError):
-            raise ConfigError(
-                f"{name}.expires", f"is {self.expires!r}", "give an ISO date such as 2026-12-31"
-            ) from None
-        if not (self.id and self.statement):
-            raise ConfigError(name, "lacks its id or statement", "say who accepts what, and why")
-        globs = (self.measure, self.condition, self.slice, self.group, self.student)
-        if not any(globs):
-            raise ConfigError(name, "matches everything", f"narrow it down by {MATCHED}")
+        checked.text(f"{name}.statement", self.statement)
+        object.__setattr__(self, "expires", checked.day(f"{name}.expires", self.expires))
+        globs = {k: v for k in _GLOBS if (v := getattr(self, k)) is not None}
+        for key, glob in globs.items():
+            checked.text(f"{name}.{key}", glob)
+        if not any(map(checked.names_something, globs.values())):
+            fix = f"name what it answers for by {MATCHED}, not by wildcards alone"
+            raise ConfigError(name, "matches everything", fix)
 
     def expired(self, today: str) -> bool:
-        """Whether its last day is over; both are ISO dates, which sort as text."""
+        """Whether its last day is over; both are ISO dates of one form, which sort as text."""
         return today > self.expires
 
     def covers(self, place: Place) -> bool:
@@ -126,6 +136,9 @@ class Waiver:
         return self.student is None or (name is not None and fnmatchcase(name, self.student))
 
 
+_GLOBS: Final = ("measure", "condition", "slice", "group", "student")
+
+
 @dataclass(frozen=True)
 class Shipped:
     """A headline of the report of what was shipped."""
@@ -141,6 +154,13 @@ class Shipped:
     df: float
     family: int
 
+    def __post_init__(self) -> None:
+        checked.text("baseline.measure", self.measure)
+        checked.text("baseline.condition", self.condition)
+        for name in ("harm", "se", "df"):
+            checked.number(f"baseline {self.measure!r}.{name}", getattr(self, name))
+        checked.count(f"baseline {self.measure!r}.family", self.family, 1)
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -152,6 +172,11 @@ class Baseline:
     """Its label under the present policy."""
     rows: tuple[Shipped, ...]
     """Its judged headlines."""
+    same: bool = False
+    """Whether it has the weights of the student that is judged: equal rows are then no worse."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", checked.every("baseline.rows", self.rows, Shipped))
 
 
 @dataclass(frozen=True)
@@ -179,14 +204,37 @@ class Policy:
     baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
+        checked.number("alpha", self.alpha)
+        if not LEAST_ALPHA <= self.alpha < 0.5:
+            fix = f"give a level from {LEAST_ALPHA:g} to below 0.5"
+            raise ConfigError("alpha", f"is {self.alpha:g}", fix)
+        checked.count("min_n", self.min_n, 2)
+        checked.count("min_groups", self.min_groups, 1)
+        checked.count("version", self.version, 1)
+        if not isinstance(self.overrides, dict):
+            raise ConfigError("overrides", "are no dict", "give measure or glob -> margin")
+        for pattern, margin in self.overrides.items():
+            checked.text("overrides", pattern)
+            checked.number(f"overrides {pattern!r}", margin, 0.0)
+        # Frozen: what the caller still holds may change.
+        object.__setattr__(self, "overrides", dict(self.overrides))
+        for name, kind in (("gates", Gate), ("require", str), ("waivers", Waiver)):
+            object.__setattr__(self, name, checked.every(name, getattr(self, name), kind))
         if self.inconclusive not in get_args(Inconclusive):
+            known = ", ".join(get_args(Inconclusive))
             raise ConfigError(
-                "inconclusive",
-                f"is {self.inconclusive!r}",
-                f"known: {', '.join(get_args(Inconclusive))}",
+                "inconclusive", f"is {checked.shown(self.inconclusive)}", f"known: {known}"
             )
-        if self.waivers and not self.today:
+        ids = [w.id for w in self.waivers]
+        for name in ids:
+            if ids.count(name) > 1:
+                raise ConfigError(f"waiver {name!r}", "stands twice", "rename one of them")
+        if self.today != "":
+            object.__setattr__(self, "today", checked.day("today", self.today))
+        elif self.waivers:
             raise ConfigError("today", "is missing", "waivers expire: give the ISO date of today")
+        if self.baseline is not None and not isinstance(self.baseline, Baseline):
+            raise ConfigError("baseline", "is no Baseline", "give the baseline to the gate")
 
     def margin(self, row: Measurement) -> float:
         """The margin that a row is judged by."""
@@ -222,6 +270,8 @@ class Policy:
         if self.baseline is not None:
             out["baseline"] = asdict(self.baseline)
             out["baseline"]["rows"] = [asdict(r) for r in self.baseline.rows]
+            if not self.baseline.same:
+                del out["baseline"]["same"]
         return out
 
     @classmethod
@@ -234,13 +284,13 @@ class Policy:
         missing = set(FIRST) - given.keys()
         if missing:
             raise KeyError(f"policy lacks {sorted(missing)}")
-        given["gates"] = tuple(Gate(**g) for g in given["gates"])
-        given["require"] = _texts("require", given.get("require", ()))
-        given["waivers"] = tuple(Waiver(**w) for w in given.get("waivers", ()))
+        given["gates"] = tuple(Gate(**g) for g in checked.every("gates", given["gates"], dict))
+        waivers = checked.every("waivers", given.get("waivers", ()), dict)
+        given["waivers"] = tuple(Waiver(**w) for w in waivers)
         base = given.get("baseline")
         if base is not None:
-            rows = tuple(Shipped(**r) for r in base["rows"])
-            given["baseline"] = Baseline(**{**base, "rows": rows})
+            rows = checked.every("baseline.rows", base["rows"], dict)
+            given["baseline"] = Baseline(**{**base, "rows": tuple(Shipped(**r) for r in rows)})
         return cls(**given)
 
     @property
@@ -252,9 +302,3 @@ class Policy:
 
 FIRST: Final = ("alpha", "min_n", "min_groups", "overrides", "gates", "version")
 """Fields of the first schema, which every stored policy has."""
-
-
-def _texts(name: str, values: Iterable[Any]) -> tuple[str, ...]:
-    if isinstance(values, str) or not all(isinstance(v, str) for v in values):
-        raise TypeError(f"{name} is {values!r}, no list of names")
-    return tuple(values)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _VERDICTS: Final = pytest.StashKey[list[str]]()
 _LONGEST: Final = 120
-"""Letters of a test's id that are kept in the name of its folder: the last ones tell most."""
+"""Bytes of a test's id that are kept in the name of its folder: the last ones tell most."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -139,15 +139,25 @@ class _Folders:
         return folder
 
     def _name(self, name: str | None) -> str:
-        from ringtest.files import folder_name
-
         if name is not None:
-            return folder_name(name)
+            return _readable(name)
         # "tests/test_models.py::test_small (call)": set by pytest, also while fixtures are made.
         test = os.environ.get("PYTEST_CURRENT_TEST", "audit").rpartition(" (")[0] or "audit"
-        made = folder_name(test[-_LONGEST:])
+        made = _readable(test)
         count = self.taken[made] = self.taken.get(made, 0) + 1
         return made if count == 1 else f"{made}-{count}"
+
+
+def _readable(name: str) -> str:
+    """A folder name of bounded size; where it leaves something out, a digest tells it apart."""
+    from hashlib import sha256
+
+    from ringtest.files import folder_name
+
+    made = folder_name(name).encode("utf-8", "replace")[-_LONGEST:].decode("utf-8", "ignore")
+    if made == name:
+        return made
+    return f"{made}-{sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def _lines(report: Report | ReportSet, folder: Path) -> list[str]:

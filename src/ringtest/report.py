@@ -14,7 +14,7 @@ from ringtest.errors import Exit, ReportError
 from ringtest.files import FILE, PAGE, folder_name, make_folder, write_atomically
 from ringtest.integrity import SCHEMA_VERSION, SECTIONS, check_decision, digest, parse
 from ringtest.measurement import Direction, Measurement, Null
-from ringtest.policy import Policy
+from ringtest.policy import Gate, Policy
 from ringtest.verdict import decide
 
 if TYPE_CHECKING:
@@ -259,28 +259,31 @@ def _check_complete(path: str, found: dict[str, Report]) -> None:
 
 def gate(
     report: Report | ReportSet | str | os.PathLike[str],
-    policy: Policy | None = None,
+    policy: Policy | str | os.PathLike[str] | None = None,
     baseline: Report | ReportSet | str | os.PathLike[str] | None = None,
 ) -> Exit:
     """Re-decide a report and return its exit code; of a set, the worst student's.
 
     Args:
         report: a report, a set, or where one was saved.
-        policy: judge by this (``ringtest.load_policy("gate.toml")``, say) instead of the policy
-            stored in the report.
+        policy: judge by this, or by this gate.toml, instead of the policy stored in the report.
         baseline: the report of what was shipped, or where it was saved: nothing may be worse.
 
     Raises ReportError for a stored report that cannot be trusted, or a baseline that cannot be
-    compared. ``ringtest.gates.gating.judge`` gives the whole decision.
+    compared, ConfigError for a policy that cannot be used. ``ringtest.gates.gating.judge`` gives
+    the whole decision.
     """
     from ringtest.gates.gating import judge
 
     return judge(report, policy, baseline).exit_code
 
 
-def redecide(report: Report, policy: Policy | None = None) -> Verdict:
-    """The verdict on a report's rows under another policy."""
-    return decide(report.rows, policy or report.policy, report.verdict.scope, report.student)
+def redecide(
+    report: Report, policy: Policy | None = None, elsewhere: frozenset[str | Gate] = frozenset()
+) -> Verdict:
+    """The verdict on a report's rows under another policy; see :func:`ringtest.verdict.decide`."""
+    rules = policy or report.policy
+    return decide(report.rows, rules, report.verdict.scope, report.student, elsewhere)
 
 
 LARGEST: Final = 1 << 29

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,8 @@ class Given:
     """nn.Module, callable on batches, or Stored."""
     gradients: bool = True
     """False: they mean nothing (rounded weights, say), and are not asked for."""
+    single: bool = False
+    """It is one model, whatever its heads look like."""
     version: str | None = None
     """What tells two states of a model apart that has no weights to be hashed."""
 
@@ -48,10 +50,11 @@ class Subject:
         evidence: .npz file of outputs and layers (:func:`ringtest.save_evidence`).
         where: folder beside which modules and files are looked up.
         gradients: False for a model whose gradients mean nothing; it is then audited without.
+        single: True for one model that is taken for an ensemble by its heads.
         version: text that tells two states of a plain callable apart, in the place of the hash of
             its weights.
 
-    Raises ConfigError unless exactly one way is named.
+    Raises ConfigError unless exactly one way is named, and for values of another type.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Subject:
         evidence: str | Path | None = None,
         where: str | Path | None = None,
         gradients: bool = True,
+        single: bool = False,
         version: str | None = None,
     ) -> None:
         given = {
@@ -81,13 +85,13 @@ class Subject:
         }
         self._way = ways.check("subject", given)
         self._value = given[self._way]
-        if self._way in ("load", "factory") and not isinstance(self._value, str):
-            raise ConfigError(
-                f"subject.{self._way}", f"is {self._value!r}", "write module:callable"
-            )
+        _check_types(
+            {**given, "where": where, "gradients": gradients, "single": single, "version": version}
+        )
         self._weights, self._dtype = weights, dtype
         self._where = None if where is None else Path(where)
         self.gradients = gradients
+        self.single = single
         self.version = version
 
     def resolve(self, field: str, task: str = "classification") -> Any:
@@ -169,7 +173,34 @@ def _prepared(
         version = version or model.version
     if isinstance(model, Stored):
         version = version or model.digest
-    return prepare(name, role, model, task, data, layers, gradients=one.gradients, version=version)
+    return prepare(
+        name,
+        role,
+        model,
+        task,
+        data,
+        layers,
+        gradients=one.gradients,
+        version=version,
+        single=one.single,
+    )
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an argument of a Subject that is of another type."""
+    for name, value in given.items():
+        if name == "model" or value is None:
+            continue
+        if name in ("load", "factory"):
+            fits, fix = isinstance(value, str), "write module:callable"
+        elif name in ("gradients", "single"):
+            fits, fix = isinstance(value, bool), "give True or False"
+        elif name in ("dtype", "version"):
+            fits, fix = isinstance(value, str), "give text"
+        else:
+            fits, fix = isinstance(value, str | Path), "give a path"
+        if not fits:
+            raise ConfigError(f"subject.{name}", f"is {value!r}", fix)
 
 
 def _check_wanted(wanted: Any) -> None:
@@ -199,11 +230,17 @@ def references(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto")
     for model in found:
         if model.layers is None:
             raise SubjectError(model.name, "shows only its outputs", "give it as an nn.Module")
+        if model.stored is not None:
+            raise SubjectError(
+                model.name,
+                "is stored evidence",
+                "a reference is looked at off support: give it whole",
+            )
     return found
 
 
 def check_layers(wanted: Any, models: Sequence[Model]) -> None:
-    """Raise SubjectError for a pattern that matches in no model at all."""
+    """Raise SubjectError for a pattern that matches nowhere, or a model in which none matches."""
     if wanted == "auto":
         return
     patterns = [wanted] if isinstance(wanted, str) else wanted
@@ -214,6 +251,15 @@ def check_layers(wanted: Any, models: Sequence[Model]) -> None:
             raise SubjectError(
                 "layers", f"{pattern!r} is no module before the head", close_to(pattern, known)
             )
+    for model in models:
+        # Read at its last hidden layer alone, a model would be compared with less than was asked.
+        found = model.layers
+        if found is not None and found.known and set(patterns) <= set(found.unmatched):
+            raise SubjectError(
+                "layers",
+                f"none of {', '.join(map(repr, patterns))} is a module of {model.name}",
+                f"add names of its own, such as {', '.join(found.known[:4])}",
+            )
 
 
 def resolved(field: str, given: Any, task: AnyTask) -> Any:
@@ -222,7 +268,7 @@ def resolved(field: str, given: Any, task: AnyTask) -> Any:
         found = given.resolve(field, task.name)
         if isinstance(found, Subject):
             return resolved(field, found, task)
-        wrap = partial(Given, gradients=given.gradients, version=given.version)
+        wrap = partial(Given, gradients=given.gradients, single=given.single, version=given.version)
         if isinstance(found, dict):
             return {name: m if isinstance(m, Subject) else wrap(m) for name, m in found.items()}
         if isinstance(found, list | tuple | nn.ModuleList):

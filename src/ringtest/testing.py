@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import Final
 
 from ringtest import reasons
 from ringtest.decision import SEVERITY, Verdict
 from ringtest.errors import Exit
-from ringtest.gates.gate_file import load_policy
-from ringtest.gates.gating import AnyReport, Gated, judge
-from ringtest.policy import Policy
+from ringtest.gates.gating import AnyPolicy, AnyReport, Gated, judge
 
 __all__ = ["assert_sound"]
 
@@ -21,7 +18,7 @@ _ASKED: Final = ("require", "gate", "margin", "waiver", "baseline")
 """Checks that a policy asks for; the others say what the reasons say."""
 
 
-def assert_sound(report: AnyReport, policy: Policy | str | os.PathLike[str] | None = None) -> None:
+def assert_sound(report: AnyReport, policy: AnyPolicy | None = None) -> None:
     """Raise AssertionError unless a gate would let the student pass.
 
     Args:
@@ -32,8 +29,7 @@ def assert_sound(report: AnyReport, policy: Policy | str | os.PathLike[str] | No
     student fails, too, unless the policy says otherwise; where it says ``warn``, it warns.
     """
     __tracebackhide__ = True
-    named = load_policy(policy) if isinstance(policy, str | os.PathLike) else policy
-    gated = judge(report, named)
+    gated = judge(report, policy)
     if gated.exit_code is not Exit.PASS:
         raise AssertionError(describe(gated))
     if gated.outcome == "warn":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def thawed(module: nn.Module) -> Iterator[None]:
     try:
         for p in frozen:
             p.requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), warnings.catch_warnings():
+            # Quantised operations say that they have none; here it only means no graph.
+            warnings.filterwarnings("ignore", ".*an autograd kernel was not registered")
             yield
     finally:
         for p in frozen:

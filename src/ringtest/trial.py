@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from ringtest.capture import Layer, Layers
+from ringtest.capture import Layers
 from ringtest.data import AuditData
 from ringtest.discovery import discover
-from ringtest.errors import SubjectError
+from ringtest.errors import RingtestError, SubjectError
 from ringtest.model import Model, Role, evaluating
+from ringtest.recall import recall
 from ringtest.rows.inputs import Rows
+from ringtest.sources.loading import first_line
 from ringtest.sources.stored import Stored
-from ringtest.tasks import AnyTask, Classification
+from ringtest.tasks import AnyTask, Classification, are_probabilities
 
 _PROBE_ROWS: Final = 23
 """Rows of the trial run: prime, so that it is seldom the length of another axis."""
@@ -32,8 +36,11 @@ def prepare(
     *,
     gradients: bool = True,
     version: str | None = None,
+    single: bool = False,
 ) -> Model:
     """Check a model on a few rows and learn what it can be asked for.
+
+    Wrappers that only run a model elsewhere (torch.compile, DataParallel) are taken off.
 
     Raises SubjectError for an object that is no model, raises, gives NaN or the wrong number of
     columns, answers the same input differently twice, or lets a row depend on the rest of its
@@ -42,13 +49,16 @@ def prepare(
     if given is None:
         raise SubjectError(name, "is missing", "give a model")
     if isinstance(given, Stored):
-        return _remembered(name, role, given, task, data)
+        return recall(name, role, given, task, data)
     if isinstance(given, type) or not callable(given):
         what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
         raise SubjectError(
             name, f"is {what}, no model", "give an nn.Module or a callable on batches"
         )
+    given = _unwrapped(given)
     module = given if isinstance(given, nn.Module) else None
+    if module is not None:
+        _check_filled(name, module)
     model = Model(name, role, given, task, module, form=data.form)
     x = data.inputs[:_PROBE_ROWS]
     model.keywords = _keywords(given, data.rows)
@@ -56,49 +66,38 @@ def prepare(
     with evaluating([model]):
         _trial(model, x)
         if module is not None:
-            model.layers = _layers(model, module, x, layers)
-            model.parameters = sum(p.numel() for p in module.parameters())
-            model.weights_hash = _weights_hash(module)
-            model.architecture = _architecture(module)
-        else:
-            model.weights_hash = version
+            model.layers = _layers(model, module, x, layers, single)
         model.gradients = gradients and _has_gradient(model, x)
+    if module is not None:
+        model.parameters = sum(p.numel() for p in module.parameters())
+        model.weights_hash = _weights_hash(module)
+        model.architecture = _architecture(module)
+    else:
+        model.weights_hash = version
     return model
 
 
-def _remembered(name: str, role: Role, stored: Stored, task: AnyTask, data: AuditData) -> Model:
-    """A model of which only evidence is here: nothing of it can be tried, so its form is."""
-    for condition, rows in {"clean": data.rows, **_named(data)}.items():
-        outputs = stored.outputs(condition)
-        if outputs is not None and not rows.fits(len(outputs)):
+def _unwrapped(given: Any) -> Any:
+    """The module that is run, without what runs it."""
+    while isinstance(given, nn.Module):
+        if isinstance(given, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            given = given.module
+        elif type(given).__name__ == "OptimizedModule":  # torch.compile
+            given = given._orig_mod
+        else:
+            break
+    return given
+
+
+def _check_filled(name: str, module: nn.Module) -> None:
+    """Raise SubjectError for weights that are not there."""
+    for key, value in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(value):
+            raise SubjectError(name, f"has no numbers in {key} yet", "run it once, and train it")
+        if value.is_meta:
             raise SubjectError(
-                name,
-                f"holds {len(outputs)} rows under {condition}, the data have {len(rows)}",
-                "compute its evidence on these data, in their order",
+                name, f"has {key} on the meta device, which holds no numbers", "load its weights"
             )
-    raw = stored.outputs()
-    assert raw is not None
-    few = raw[torch.from_numpy(data.rows.numbers[:_PROBE_ROWS])]
-    model = Model(name, role, _cannot_run, task, stored=stored, weights_hash=stored.digest)
-    model.probabilities = isinstance(task, Classification) and _are_probabilities(few)
-    task.check_columns(name, int(model.canonical(few).shape[1]))
-    layers = stored.layers()
-    if layers:
-        model.layers = Layers(
-            tuple(Layer(k, k, "output", "flat", int(v.shape[1]), _WHY) for k, v in layers.items())
-        )
-    return model
-
-
-_WHY: Final = "stored evidence"
-
-
-def _named(data: AuditData) -> dict[str, Rows]:
-    return {f"shift.unlabelled.{name}": rows for name, rows in data.elsewhere.items()}
-
-
-def _cannot_run(*_args: Any, **_kwargs: Any) -> Any:
-    raise SubjectError("stored evidence", "cannot be run", "leave this condition out for it")
 
 
 def _trial(model: Model, x: Tensor) -> None:
@@ -113,7 +112,7 @@ def _trial(model: Model, x: Tensor) -> None:
                 raise SubjectError(
                     model.name, f"gives shape {tuple(raw.shape)}", "return logits (n, classes)"
                 )
-            model.probabilities = _are_probabilities(raw)
+            model.probabilities = are_probabilities(raw)
         model.task.check_columns(model.name, int(model.task.canonical(raw, False).shape[1]))
         # Beyond what another order of additions explains, in the model's own precision.
         scale = (float(raw.abs().max()) + 1e-12) * max(1e-4, 4 * _precision(model))
@@ -154,12 +153,7 @@ def _differ(a: Tensor, b: Tensor, tolerance: float) -> bool:
     return a.shape != b.shape or bool((a - b).abs().max() > tolerance)
 
 
-def _are_probabilities(raw: Tensor) -> bool:
-    rows = raw.double()
-    return bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() < 1e-3).all())
-
-
-def _layers(model: Model, module: nn.Module, x: Tensor, wanted: Any) -> Layers | None:
+def _layers(model: Model, module: nn.Module, x: Tensor, wanted: Any, single: bool) -> Layers | None:
     if isinstance(module, torch.jit.ScriptModule):
         return None  # takes no hooks: outputs only
     embedding = model.task.name == "embedding"
@@ -167,7 +161,25 @@ def _layers(model: Model, module: nn.Module, x: Tensor, wanted: Any) -> Layers |
     def run(rows: Tensor) -> Any:
         return model.run(rows, slice(0, rows.shape[0]))
 
-    return discover(model.name, module, x, wanted, output_is_hidden=embedding, run=run)
+    look = partial(discover, model.name, module, x, wanted, embedding, run, single)
+    try:
+        return look()
+    except RingtestError:
+        raise
+    except (Exception, SystemExit):
+        pass  # some run only without gradients
+    try:
+        return look(graph=False)
+    except RingtestError:
+        raise
+    except (Exception, SystemExit) as error:
+        b = x.shape[0]
+        raise SubjectError(
+            model.name,
+            f"raised {type(error).__name__} on {b} rows with hooks, or on {b - 1} rows"
+            f" ({first_line(error)})",
+            "give a model that takes batches of any size",
+        ) from error
 
 
 def _keywords(given: Any, rows: Rows) -> frozenset[str] | None:
@@ -196,7 +208,8 @@ def _has_gradient(model: Model, x: Tensor) -> bool:
     few = slice(0, 2)
     probe = x[few].clone().requires_grad_(True)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*an autograd kernel was not registered")
             out = model.outputs(probe, few)
             if not out.requires_grad:
                 return False

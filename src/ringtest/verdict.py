@@ -17,14 +17,19 @@ from ringtest.decision import (
     Verdict,
 )
 from ringtest.gates.outcome import Conclusion, gate_status, weigh
+from ringtest.gates.waivers import Desk
 from ringtest.measurement import PASS_ONLY, Measurement, Status
-from ringtest.policy import Policy
+from ringtest.policy import Gate, Policy
 
 _UnitKey = tuple[str, str]
 
 
 def decide(
-    rows: list[Measurement], policy: Policy, scope: Scope = "full", student: str | None = None
+    rows: list[Measurement],
+    policy: Policy,
+    scope: Scope = "full",
+    student: str | None = None,
+    elsewhere: frozenset[str | Gate] = frozenset(),
 ) -> Verdict:
     """Decide every headline, every group, the label and the gate.
 
@@ -35,6 +40,8 @@ def decide(
         policy: levels, margins, gates, waivers and what was shipped.
         scope: what the subjects could be asked for.
         student: name, for waivers that speak of one student only.
+        elsewhere: margins (by their pattern) and gates for which other students of a set have rows;
+            what speaks of nobody's rows is an error.
     """
     judged = [_test(row, policy) for row in rows]
     units = _units(judged)
@@ -68,7 +75,7 @@ def decide(
         reasons=tuple(reasons.reasons(verdict, policy)),
         settle=tuple(reasons.settle(verdict, policy)),
     )
-    return weigh(verdict, policy, found, conclude, student)
+    return weigh(verdict, rows, found, conclude, Desk(policy, student, elsewhere))
 
 
 def _conclude(

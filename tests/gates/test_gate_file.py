@@ -81,7 +81,7 @@ def test_today_is_today(load):
 
 WRONG = {
     "unknown key": ("alhpa = 0.1", "gate.toml: alhpa: is no known key; did you mean alpha"),
-    "alpha of 0": ("alpha = 0", "alpha: is 0; it must be greater than 0"),
+    "alpha of 0": ("alpha = 0", "alpha: is 0; it must be greater than or equal to 0.000001"),
     "alpha NaN": ("alpha = nan", "alpha: is nan; give a finite number"),
     "alpha in words": ('alpha = "small"', "alpha: is 'small'; give a number"),
     "alpha true": ("alpha = true", "alpha: is True; give a number"),
@@ -99,7 +99,7 @@ WRONG = {
     "one waiver": (WAIVER.replace("[[waiver]]", "[waiver]"), "write [[waiver]]"),
     "broken": ("alpha =", "is broken TOML"),
     "binary": (b"\xff\xfe\x00alpha", "is no UTF-8 text"),
-    "waiver twice": (WAIVER + WAIVER, "waiver[1].id: 'a' stands twice; rename"),
+    "waiver twice": (WAIVER + WAIVER, "waiver 'a': stands twice; rename"),
     **{
         f"waiver without {key}": (
             "\n".join(line for line in WAIVER.splitlines() if not line.startswith(key)),
@@ -118,6 +118,16 @@ WRONG = {
     "match by a number": (WAIVER.replace('"twins"', "3"), "match.group: is 3; give text"),
     "match by nothing": (WAIVER.replace('"twins"', '""'), "match.group: is empty"),
     "match in words": (WAIVER.replace('{ group = "twins" }', '"twins"'), "'twins'; give a table"),
+    "match by wildcards": (
+        WAIVER.replace('"twins"', '"*"'),
+        "waiver 'a': matches everything; name",
+    ),
+    "unreadable statement": (
+        WAIVER.replace('"s"', '"\\u200b"'),
+        "waiver 'a'.statement: is '\\u200b'; give text that can be read",
+    ),
+    "alpha too small": ("alpha = 1e-17", "alpha: is 1e-17; it must be greater than or equal"),
+    "min_n too large": (f"min_n = {10**30}", "min_n: is 1000"),
     "empty statement": (WAIVER.replace('"s"', '"  "'), "waiver[0].statement: is empty"),
     "statement as a number": (WAIVER.replace('"s"', "1"), "waiver[0].statement: is 1; give text"),
     "date in quotes": (

@@ -11,8 +11,9 @@ import pytest
 import ringtest
 from ringtest import margins
 from ringtest.cli import main
-from ringtest.errors import Exit, ReportError
+from ringtest.errors import ConfigError, Exit, ReportError
 from ringtest.gates.gating import judge
+from ringtest.integrity import digest
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy, Waiver
 from ringtest.report import Report, ReportSet, gate
@@ -24,6 +25,7 @@ def rows(**harms) -> list[Measurement]:
     named = {k.replace("_", " "): v for k, v in harms.items()}
     common = {
         "se": 0.01, "df": 500.0, "n": 500, "headline": True, "required": True, "null": "paired",
+        "ci_low": -1.0, "ci_high": 1.0, "ci_level": 0.95,
     }  # fmt: skip
     return [
         Measurement(
@@ -235,6 +237,103 @@ def test_sets_and_baselines_meet_by_name():
         gate(new, baseline=ReportSet({"a": good}))
     # A single report finds its own name in a set, and students that are gone are asked of nobody.
     assert gate(good, baseline=ReportSet({"a": good, "b": bad})) == Exit.PASS
+
+
+def again(report: Report, found: list[Measurement], **sections) -> Report:
+    """Other rows in the sections of a report."""
+    made = ("schema_version", "verdict", "policy", "measurements", "integrity")
+    kept = {k: v for k, v in report.data.items() if k not in made}
+    return Report.build(found, Policy(), "full", **{**kept, **sections})
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "outcome"),
+    [("ef", "ef", "pass"), ("ef", "99", "inconclusive"), (None, None, "inconclusive")],
+)
+def test_the_same_student_is_never_worse_than_itself(before, now, outcome):
+    """With few rows it is sound, and could not be shown to be no worse."""
+    few = [replace(r, se=0.055) if r.group == "function" else r for r in rows()]
+    base = build("a")
+    old, new = (
+        again(base, few, subjects={**base.data["subjects"], "student": model("a", weights)})
+        for weights in (before, now)
+    )
+    assert new.verdict.label == "sound"
+    assert judge(new, baseline=old).outcome == outcome
+
+
+ODD = {
+    "identity in words": _set("config.identity", "x"),
+    "identity a list": _set("config.identity", ["a"]),
+    "no members": _set("subjects.teacher", {"name": "t"}),
+    "members in words": _set("subjects.teacher.members", "two"),
+    "a member in words": _set("subjects.teacher.members", ["one"]),
+    "no references": lambda sections: sections["subjects"].pop("references"),
+    "no student": lambda sections: sections["subjects"].pop("student"),
+    "students a number": _set("config.students", 3),
+    "what is missing in words": _set("not_measured", "nothing"),
+    "what is missing by number": _set("not_measured", [1]),
+    "nobody knows whether required": _set("not_measured", [{"required": "no"}]),
+    "task a number": _set("task", 1),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_report_or_baseline_is_one_line(tmp_path, name, capsys):
+    """Signed anew: only its form can tell."""
+    sections = build("old").data
+    data = copy.deepcopy(sections)
+    ODD[name](data)
+    data["integrity"] = {"sha256": digest(data)}
+    new = save(tmp_path / "new", build())
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    (odd / "report.json").write_text(json.dumps(data))
+    for arguments in ([str(odd)], [str(new), "--baseline", str(odd)]):
+        assert main(["gate", *arguments]) == Exit.ERROR
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.count("\n") == 1
+        assert "unexpected" not in shown.err
+
+
+# -- margins and gates in a set --------------------------------------------------------------------
+
+
+def _pair() -> ReportSet:
+    """One student has a row more than the other."""
+    extra = replace(rows()[1], measure="my.own", group="invariance")
+    return ReportSet({"a": again(build("a"), [*rows(), extra]), "b": build("b")})
+
+
+def test_a_margin_is_an_error_only_if_it_is_that_of_nobody():
+    assert gate(_pair(), Policy(overrides={"my.*": 0.05})) == Exit.PASS
+    found = judge(_pair(), Policy(overrides={"my.*": 0.05}))
+    assert len({v.policy_hash for v in found.verdicts.values()}) == 1
+    assert gate(_pair(), Policy(overrides={"your.*": 0.05})) == Exit.ERROR
+    assert gate(_pair()["b"], Policy(overrides={"my.*": 0.05})) == Exit.ERROR
+
+
+@pytest.mark.parametrize("mode", ["exit3", "fail", "warn", "pass"])
+def test_a_gate_on_what_one_student_lacks_is_undecided_and_never_passes(mode):
+    found = judge(_pair(), Policy(gates=(Gate("my.own", 0.05),), inconclusive=mode))
+    assert found.exit_code == (Exit.FAIL if mode == "fail" else Exit.INCONCLUSIVE)
+    assert found.worst == ["b"]
+    (check,) = [c for c in found.verdicts["b"].checks if c.kind == "gate"]
+    assert "this student has no such row" in check.message
+    nobody = Policy(gates=(Gate("your.own", 0.05),), inconclusive=mode)
+    assert judge(_pair(), nobody).outcome == "error"
+
+
+def test_a_policy_can_be_named_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gate.toml").write_text('inconclusive = "fail"\n')
+    for path in ("gate.toml", tmp_path / "gate.toml"):
+        assert gate(build(function=0.1), path) == Exit.FAIL
+    with pytest.raises(ConfigError, match=r"other\.toml: is not there"):
+        gate(build(), "other.toml")
+    with pytest.raises(ConfigError, match="policy: is a dict; give a"):
+        gate(build(), {})
 
 
 # -- waivers in a set ------------------------------------------------------------------------------

@@ -117,6 +117,11 @@ def inconclusive() -> Report:
     return report(rows, "half-width")
 
 
+def undecided() -> Report:
+    """Everything was measured; some harms lie near their margins."""
+    return report([benchmark(), *headlines(0.95), *structure(0.8)], "quarter-width")
+
+
 def single_teacher() -> Report:
     """One teacher, so levels that can only be passed; the band is void off support."""
     rows = [benchmark(), *structure(0.3)]

@@ -263,6 +263,26 @@ def test_set_of_alike_students_compares_strengths(fakes):
     assert "do not compare" not in reports.html_set(alike)
 
 
+def test_nothing_turns_the_direction_of_the_text(fakes):
+    """U+202E and its like make a reader see other words than stand there."""
+    turned = "\u202eevil\u2066"
+    rows = fakes.fractured().rows
+    for r in rows:
+        r.reason = r.unit = turned
+        r.student_layer = r.teacher_layer = turned
+        if r.condition == fakes.WEB:
+            r.condition = f"shift.unlabelled.{turned}"
+    report = fakes.report(rows, turned, task=turned, config={turned: [turned], "command": turned},
+                          environment={"seed": turned, "packages": {turned: turned}})  # fmt: skip
+    students = ReportSet({turned: report, "b": fakes.sound()})
+    texts = (reports.html(report), report._repr_html_(), reports.html_set(students),
+             students._repr_html_(), reports.render(students, "markdown"))  # fmt: skip
+    for text in texts:
+        assert "evil" in text
+        assert "\u202e" not in text
+        assert "\u2066" not in text
+
+
 @pytest.mark.parametrize("name", ["html", "json"])
 def test_render(fakes, page, name):
     assert name in reports.formats()

@@ -1,6 +1,7 @@
 """The plots of a notebook: what is drawn is what the rows say, and nothing is drawn empty."""
 
 import math
+import re
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -159,8 +160,9 @@ def test_conditions_draw_the_score_of_every_condition_once(fakes) -> None:
 
 def test_conditions_without_room_keep_those_with_the_most_harm(fakes) -> None:
     report = fakes.many_rows()
-    at = labels(report.plot("conditions"))
-    assert len(at) <= 60
+    *at, rest = labels(report.plot("conditions"))
+    assert len(at) <= common.MOST
+    assert re.fullmatch(r"and [\d,]+ more with less harm", rest)
     assert at[0] == "benchmark inputs"
     harms: dict[str, float] = {}
     for r in report.rows:
@@ -172,6 +174,46 @@ def test_conditions_without_room_keep_those_with_the_most_harm(fakes) -> None:
     left = harms.keys() - kept - {"benchmark inputs"}
     assert left
     assert min(harms[k] for k in kept) >= max(harms[k] for k in left)
+
+
+def test_one_condition_of_many_lines_is_cut_to_the_worst(fakes) -> None:
+    rows = [fakes.row("outputs.score", "clean", 0.9, 0.001 * (k % 97), concept=f"c{k}",
+                      statistic="mean") for k in range(400)]  # fmt: skip
+    ax = fakes.report([fakes.benchmark(), *rows]).plot("conditions")
+    assert ax.figure.get_figheight() < 20
+    at = labels(ax)
+    assert len(at) == common.MOST + 1
+    assert at[-1] == f"and {401 - common.MOST:,} more with less harm"
+    shown = sorted(marks(ax)["teacher (mean member)"][:, 1])
+    assert shown == list(range(common.MOST))
+    kept = {label.split()[-1] for label in at[:-1]}
+    least = min(r.harm for r in rows if r.concept in kept)
+    assert least >= max(r.harm for r in rows if r.concept not in kept)
+
+
+def test_a_band_of_many_sets_is_cut_to_the_worst(fakes) -> None:
+    """700 sets made a figure of 170 inches."""
+    sets = [fakes.OFF, fakes.CERTIFIED, *(f"shift.unlabelled.s{k:03d}" for k in range(700))]
+    rows = [fakes.benchmark(), *fakes.headlines(0.5, sets), *fakes.structure(0.1)]
+    for k, r in enumerate(rows):
+        if "unlabelled" in r.condition:
+            r.harm = r.delta = 0.0
+            r.student = r.teacher
+        if r.condition == "shift.unlabelled.s500" and r.measure == "similarity.cka":
+            rows[k] = replace(r, harm=0.3, delta=-0.3, student=r.teacher - 0.3)
+    report = fakes.report(rows)
+    ax = report.plot("band")
+    assert ax.figure.get_figheight() < 20
+    at = labels(ax)
+    assert len(at) == common.MOST + 1
+    assert at[0] == "off support, mean of all"
+    assert any("s500" in label for label in at)
+    assert re.fullmatch(r"and 6\d\d more with less harm", at[-1])
+    more = [replace(r, condition="noise.input", headline=False, group=None, null=None)
+            for r in fakes.headlines(0.1)[:1]]  # fmt: skip
+    axes = ReportSet({"a": report, "b": fakes.report([*rows[:5], *more])}).plot("band")
+    assert "input noise" in labels(axes[0])
+    assert labels(axes[0])[-1] == "and more with less harm"
 
 
 def test_groups_draw_harm_over_margin_and_the_margin_at_one(fakes) -> None:
@@ -246,6 +288,23 @@ def test_a_set_lists_a_line_at_one_place_for_all_students(fakes) -> None:
     for ax in axes:
         assert sum((points[:, 1] == at).sum() for points in marks(ax).values()) == 1
     assert labels(axes[0]).count("certified, worst") == 3
+
+
+@pytest.mark.parametrize("kind", ["conditions", "band"])
+def test_the_lines_of_a_set_are_named_where_the_first_student_has_none(fakes, kind) -> None:
+    """Beside an empty panel the others stood without a word."""
+    names = ("outputs", "a", "b", "c", "d")
+    reports = ReportSet(
+        {n: fakes.bare() if n in ("outputs", "d") else fakes.sound() for n in names}
+    )
+    axes = reports.plot(kind)
+    drawn(axes[0])
+    named = [
+        any(t.label1.get_visible() and t.label1.get_text() for t in ax.yaxis.get_major_ticks())
+        for ax in axes
+    ]
+    # Two rows of panels: empty, a, b and c, empty.
+    assert named == [False, True, False, True, False]
 
 
 def test_a_set_in_which_nobody_has_it_is_refused(fakes) -> None:

@@ -95,13 +95,12 @@ def test_every_field_may_be_null_where_nothing_was_measured(fakes, validator):
 
 def test_accepts_policies_that_use_every_field(fakes, validator):
     """And refuses what is no such policy."""
-    base = Baseline(
-        "v1", "sound", (Shipped("m", "clean", None, None, "paired", "twins", 0.0, 0.1, 9.0, 1),)
-    )
+    shown = Shipped("m", "clean", None, None, "paired", "twins", 0.0, 0.1, 9.0, 1)
+    base = Baseline("v1", "sound", (shown,), same=True)
     policy = Policy(
         require=("twins",),
         inconclusive="warn",
-        waivers=(Waiver("W", "s", "2999-12-31", group="*"),),
+        waivers=(Waiver("W", "s", "2999-12-31", group="f*"),),
         today="2026-06-01",
         baseline=base,
     )

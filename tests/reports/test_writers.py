@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringtest import reports
+from ringtest.errors import ReportError
 from ringtest.gates.gating import judge
 from ringtest.policy import Gate, Policy, Waiver
 from ringtest.report import ReportSet
@@ -89,7 +90,7 @@ def test_junit_names_of_a_suite_differ(fakes):
 
 
 def test_junit_shows_nothing_green_that_the_gate_does_not_pass(fakes):
-    undecided = fakes.inconclusive()
+    undecided = fakes.undecided()
     found = results(reports.render(judge(undecided), "junit"))
     assert found["error"]
     assert set(found["error"]) == {"inconclusive"}
@@ -99,6 +100,18 @@ def test_junit_shows_nothing_green_that_the_gate_does_not_pass(fakes):
     assert "warn" in found["skipped"]
     found = results(reports.render(judge(undecided, Policy(inconclusive="fail")), "junit"))
     assert found["failure"]
+    # What could not be measured is not softened.
+    found = results(reports.render(judge(fakes.bare(), Policy(inconclusive="pass")), "junit"))
+    assert set(found["error"]) == {"inconclusive"}
+
+
+@pytest.mark.parametrize("name", ["", " ", "\n"])
+def test_students_without_a_name_have_one_where_one_is_needed(fakes, xsd, name):
+    report = fakes.report(fakes.fractured().rows, name)
+    text = reports.render(report, "junit")
+    xsd.validate(text)
+    assert 'classname="(no name).row"' in text
+    assert "## (no name): " in reports.render(report, "markdown")
 
 
 def test_junit_survives_every_name(fakes, xsd):
@@ -273,6 +286,17 @@ def test_json_of_a_gate_holds_every_check(gated):
 def test_all_formats_take_a_report_a_set_and_a_decision(fakes):
     students = ReportSet({"a": fakes.sound(), "b": fakes.bare()})
     for form in reports.formats():
-        for given_ in (fakes.sound(), students, judge(students)):
+        for given_ in (fakes.sound(), students):
             assert reports.render(given_, form)
+        if form not in ("html", "json"):
+            assert reports.render(judge(students), form)
+
+
+@pytest.mark.parametrize("form", ["html", "json"])
+def test_what_shows_the_audit_is_no_format_of_a_decision(fakes, form):
+    """Else a page said sound where the gate, by another policy, failed."""
+    decided = judge(fakes.sound(), Policy(overrides={"*": 1e-6}))
+    assert decided.outcome != "pass"
+    with pytest.raises(ReportError, match="not what a gate decided"):
+        reports.render(decided, form)
     assert set(junit.ELEMENT) == set(github.COMMAND)

@@ -171,3 +171,27 @@ def test_an_estimator_is_audited_as_outputs_only(x: torch.Tensor, y: Any, flat: 
     for found in report.values():
         assert found.verdict.scope == "outputs-only"
         assert found.verdict.label != "sound"
+
+
+def test_a_search_is_told_apart_by_what_it_found(x: torch.Tensor, y: Any, flat: Any) -> None:
+    from sklearn.model_selection import GridSearchCV
+
+    def found(*strengths: float) -> Any:
+        search = GridSearchCV(LogisticRegression(), {"C": list(strengths)}, cv=2)
+        return student(search.fit(flat, y), x, y).weights_hash
+
+    assert found(1, 2) is not None
+    assert found(1, 1) == found(1)
+    assert found(1) != found(0.01)
+
+
+def test_what_has_no_digest_is_audited_without(
+    x: torch.Tensor, y: Any, flat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Any) -> str:
+        raise ValueError("not today")
+
+    monkeypatch.setattr("joblib.hash", broken)
+    model = student(GaussianNB().fit(flat, y), x, y)
+    assert model.weights_hash is None
+    assert model.capabilities == ["outputs"]

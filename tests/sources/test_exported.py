@@ -80,8 +80,7 @@ def test_a_program_shows_what_its_module_shows(
     # Channels are pooled as channels, though the program has no Conv2d any more.
     for ours, theirs in zip(seen["module"], seen["program"], strict=True):
         torch.testing.assert_close(theirs, ours)
-    names = [layer.name.replace("program.", "") for layer in found["program"].layers.picked]
-    assert names == [layer.name for layer in found["module"].layers.picked]
+    assert found["program"].layers.names == found["module"].layers.names
     assert found["program"].architecture == found["module"].architecture
 
 
@@ -256,4 +255,76 @@ def test_a_file_that_is_no_program_is_refused(
         Subject(exported=tmp_path / "net.pt2").resolve("student")
     with pytest.raises(SubjectError, match=r"is not there; did you mean net.pt2"):
         Subject(exported=tmp_path / "nt.pt2").resolve("student")
+    assert capfd.readouterr() == ("", "")
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inside(x).relu()
+
+
+class Stack(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList(Block() for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layer:
+            x = layer(x)
+        return x
+
+
+class Deep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.head = Stack(), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x))
+
+
+class Text(nn.Module):
+    """PyTorch's own encoder, of which a program keeps only the name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+        self.embed = nn.Embedding(9, 6)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(self.embed(x)).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (Deep, torch.arange(360.0).reshape(60, 6) / 100),
+        (Text, torch.arange(300).reshape(60, 5) % 9),
+    ],
+)
+def test_the_layers_of_a_stack_are_opened(tmp_path: Path, make: Any, x: Tensor) -> None:
+    net = make().eval()
+    data = AuditData(x, torch.arange(60) % 3)
+    task = tasks.make("classification", data)
+    given = Subject(exported=exported(net, tmp_path / "net.pt2", x[:4]))
+    program = subjects.students(given, task, data)["student"]
+    module = subjects.students(net, task, data)["student"]
+    assert program.layers.names == module.layers.names
+    assert sum("layer" in name for name in program.layers.names) >= 2
+
+
+def test_a_decomposed_program_is_loaded_without_a_word(
+    tmp_path: Path, images: Tensor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    dynamic = ({0: torch.export.Dim("rows", min=1, max=4096)},)
+    program = torch.export.export(Net().eval(), (images[:4],), dynamic_shapes=dynamic)
+    torch.export.save(program.run_decompositions(), tmp_path / "net.pt2")
+    capfd.readouterr()
+    Subject(exported=tmp_path / "net.pt2").resolve("student")
     assert capfd.readouterr() == ("", "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ringtest import AuditData, Subject, audit, subjects, tasks
-from ringtest.errors import ConfigError, RingtestError
+from ringtest.errors import RingtestError
+from ringtest.model import evaluating, hooked
 from ringtest.sources.encoders import Encoder
 
 transformers = pytest.importorskip("transformers")
@@ -152,6 +152,140 @@ def test_a_classifier_is_loaded_with_its_own_head(
     assert expected.std() > 0.01
 
 
+def llama() -> Any:
+    return transformers.LlamaConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=VOCABULARY,
+        num_labels=CLASSES,
+        pad_token_id=0,
+    )
+
+
+def opt() -> Any:
+    return transformers.OPTConfig(
+        hidden_size=16,
+        word_embed_proj_dim=16,
+        ffn_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        vocab_size=VOCABULARY,
+        num_labels=CLASSES,
+        pad_token_id=0,
+    )
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [("GPT2", gpt2), ("Llama", llama), ("OPT", opt)],
+    ids=["gpt2", "llama", "opt"],
+)
+def test_a_decoder_is_judged_by_the_token_that_its_logits_read(
+    tmp_path: Path, batch: dict[str, Tensor], kind: str, config: Any, side: str
+) -> None:
+    source = saved(tmp_path, f"{kind}ForSequenceClassification", config())
+    ids = batch["input_ids"].flip(1) if side == "left" else batch["input_ids"]
+    rows = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    data = AuditData(rows, ids.sum(1) % CLASSES)
+    task = tasks.make("classification", data)
+    model = subjects.students(Subject(hf=tmp_path), task, data)["student"]
+    assert model.layers is not None
+    model.at(data.rows, slice(0, 20))
+    part = few(rows)
+    with evaluating([model]), hooked(model, model.layers.names) as seen, torch.no_grad():
+        seen.rows, seen.mask = 20, model.mask
+        logits = model.raw(data.inputs[:20])
+        expected = source(**part, output_hidden_states=True)
+        # The head says it best: what was read gives the logits.
+        torch.testing.assert_close(source.score(seen.values["input of score"]), logits)
+        torch.testing.assert_close(logits, expected.logits)
+        states = expected.hidden_states[-1]
+        mean = (states * part["attention_mask"][..., None]).sum(1)
+        mean = mean / part["attention_mask"].sum(1, keepdim=True)
+        assert not torch.allclose(seen.values["input of score"], mean, atol=1e-2)
+
+
+# -- images and audio ----------------------------------------------------------------------------
+
+
+def vit() -> Any:
+    return transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=8,
+        patch_size=4,
+        num_labels=CLASSES,
+    )
+
+
+def resnet() -> Any:
+    return transformers.ResNetConfig(
+        embedding_size=4, hidden_sizes=[4, 6], depths=[1, 1], layer_type="basic", num_labels=CLASSES
+    )
+
+
+def wav2vec() -> Any:
+    return transformers.Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        classifier_proj_size=8,
+        num_labels=CLASSES,
+    )
+
+
+SENSES = {
+    "vit": ("ViTForImageClassification", vit, "pixel_values", (30, 3, 8, 8), "classifier"),
+    "resnet": (
+        "ResNetForImageClassification",
+        resnet,
+        "pixel_values",
+        (30, 3, 16, 16),
+        "classifier.1",
+    ),
+    "wav2vec": (
+        "Wav2Vec2ForSequenceClassification",
+        wav2vec,
+        "input_values",
+        (30, 400),
+        "classifier",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SENSES)
+def test_classifiers_of_images_and_audio(tmp_path: Path, name: str) -> None:
+    kind, config, key, shape, head = SENSES[name]
+    source = saved(tmp_path, kind, config())
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(4))
+    data = AuditData({key: x}, torch.arange(30) % CLASSES)
+    task = tasks.make("classification", data)
+    model = subjects.students(Subject(hf=tmp_path), task, data)["student"]
+    assert model.capabilities == ["outputs", "layers", "gradients"]
+    assert model.layers.last.name == f"input of {head}"
+    with torch.no_grad():
+        torch.testing.assert_close(model.raw(data.inputs), source(**{key: x}).logits)
+
+
+def test_a_head_of_another_kind_is_refused_by_its_name(tmp_path: Path) -> None:
+    saved(tmp_path, "BertForTokenClassification", bert())
+    message = refusal(tmp_path)
+    assert "BertForTokenClassification, without a trained classification head of a known" in message
+    assert "texts, images or audio" in message
+
+
 def test_audit_toml_names_a_checkpoint_beside_it(tmp_path: Path) -> None:
     from ringtest.commands.audits import ask
 
@@ -253,6 +387,56 @@ def test_a_plain_encoder_is_averaged_over_its_mask_however_long_the_padding(
         assert not torch.allclose(encoder(**part), unmasked, atol=1e-3)
 
 
+def test_an_image_encoder_is_averaged_over_places_by_channel(tmp_path: Path) -> None:
+    source = saved(tmp_path, "ResNetModel", resnet())
+    encoder = Subject(hf=tmp_path).resolve("student", "embedding")
+    x = torch.randn(5, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        states = source(pixel_values=x).last_hidden_state
+        assert states.shape[1] == 6
+        torch.testing.assert_close(encoder(pixel_values=x), states.mean((2, 3)))
+
+
+class Given(nn.Module):
+    """Gives the states that it was made with."""
+
+    def __init__(self, states: Tensor | None, width: int | None = None) -> None:
+        super().__init__()
+        self.states, self.config = states, type("Config", (), {"hidden_size": width})
+
+    def forward(self, **_: Tensor) -> Any:
+        return type("Out", (), {"last_hidden_state": self.states})
+
+
+def test_states_of_other_shapes_are_no_embedding() -> None:
+    last = torch.arange(24.0).reshape(1, 2, 3, 4)
+    assert torch.equal(Encoder(Given(last, 4))(), last.mean((1, 2)))
+    assert torch.equal(Encoder(Given(last))(), last.mean((2, 3)))
+    for states in (torch.zeros(2, 3), torch.zeros(2, 3, 4, 5, 6), None):
+        with pytest.raises(ValueError, match="neither"):
+            Encoder(Given(states))()
+    with pytest.raises(ValueError, match=r"3 steps for an attention_mask \(2, 9\)"):
+        Encoder(Given(torch.zeros(2, 3, 4)))(attention_mask=torch.ones(2, 9))
+
+
+def test_a_sentence_transformers_module_gives_its_sentences() -> None:
+    class Sentences(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(VOCABULARY, 4)
+
+        def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+            tokens = self.embed(features["input_ids"])
+            return {**features, "token_embeddings": tokens, "sentence_embedding": tokens.mean(1)}
+
+    ids = torch.arange(120).reshape(40, 3) % VOCABULARY
+    data = AuditData({"input_ids": ids})
+    net = Sentences()
+    model = subjects.students(net, tasks.make("embedding", data), data)["student"]
+    with torch.no_grad():
+        torch.testing.assert_close(model.raw(data.inputs), net.embed(ids).mean(1))
+
+
 def test_cls_is_the_first_token_that_counts() -> None:
     class Hidden(nn.Module):
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
@@ -294,7 +478,9 @@ def test_folders_that_cannot_be_loaded(tmp_path: Path) -> None:
     for task in ("classification", "embedding"):
         assert "GPT2LMHeadModel, and language models come" in refusal(tmp_path / "gpt", task)
     saved(tmp_path / "pad", "GPT2ForSequenceClassification", gpt2(pad=None))
-    assert "has no pad_token_id" in refusal(tmp_path / "pad")
+    assert "pad has no pad_token_id; set the tokenizer's in pad/config.json" in refusal(
+        tmp_path / "pad"
+    )
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "config.json").write_text('{"model_type": "no-such-kind"}')
     (tmp_path / "odd" / "model.safetensors").write_bytes(b"")
@@ -311,19 +497,6 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
     assert "transformers cannot load" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("library", ["transformers", "peft"])
-def test_a_missing_library_is_named_with_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
-) -> None:
-    pytest.importorskip("peft")
-    folder = lora(tmp_path)
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(ConfigError) as caught:
-        Subject(hf=folder).resolve("student")
-    assert f"needs {library}, which is not installed" in str(caught.value)
-    assert "pip install 'ringtest[hf]'" in str(caught.value)
-
-
 def test_loading_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path, "BertForSequenceClassification", bert())
     bars = transformers.utils.logging.is_progress_bar_enabled()
@@ -334,74 +507,6 @@ def test_loading_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
     assert transformers.utils.logging.is_progress_bar_enabled() == bars
     assert transformers.utils.logging.get_verbosity() == level
-
-
-# -- adapters ------------------------------------------------------------------------------------
-
-
-def lora(root: Path, kind: str = "BertModel", seed: int = 0) -> Path:
-    """A base in root/base, and an adapter with a head of its own in root/adapter."""
-    import peft
-
-    source = saved(root / "base", kind, bert())
-    classifier = transformers.AutoModelForSequenceClassification.from_pretrained(root / "base")
-    settings = peft.LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query", "value"])
-    adapted = peft.get_peft_model(classifier, settings)
-    with torch.no_grad():
-        for name, p in adapted.named_parameters():
-            if "lora" in name or "classifier" in name:
-                p.normal_(0, 0.5, generator=torch.Generator().manual_seed(seed))
-    adapted.save_pretrained(root / "adapter")
-    del source
-    return root / "adapter"
-
-
-def test_an_adapter_is_merged_into_its_base(
-    tmp_path: Path, data: AuditData, batch: dict[str, Tensor]
-) -> None:
-    peft = pytest.importorskip("peft")
-    folder = lora(tmp_path)
-    base = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
-    expected = peft.PeftModel.from_pretrained(base, folder).eval()
-    module = Subject(hf=folder).resolve("student")
-    # Merged, it has the architecture that will be shipped: the base's own.
-    assert type(module).__name__ == "BertForSequenceClassification"
-    assert not any("lora" in name for name, _ in module.named_parameters())
-    with torch.no_grad():
-        torch.testing.assert_close(
-            module(**few(batch)).logits, expected(**few(batch)).logits, atol=1e-4, rtol=1e-4
-        )
-    task = tasks.make("classification", data)
-    assert subjects.students(Subject(hf=folder), task, data)["student"].layers is not None
-
-
-def test_adapters_that_cannot_be_loaded(tmp_path: Path) -> None:
-    pytest.importorskip("peft")
-    folder = lora(tmp_path)
-    config = json.loads((folder / "adapter_config.json").read_text())
-
-    def variant(name: str, **more: Any) -> Path:
-        other = tmp_path / name
-        shutil.copytree(folder, other)
-        (other / "adapter_config.json").write_text(json.dumps(config | more))
-        return other
-
-    assert "names no base" in refusal(variant("none", base_model_name_or_path=None))
-    assert "no checkpoint" in refusal(variant("gone", base_model_name_or_path="gone-base"))
-    pickled = variant("pickled")
-    weights = pickled / "adapter_model.safetensors"
-    weights.rename(pickled / "adapter_model.bin")
-    assert "only adapter_model.bin, a pickle" in refusal(pickled)
-    # An adapter without the head that its base lacks, too.
-    from safetensors.torch import load_file, save_file
-
-    bare = variant("bare", modules_to_save=None)
-    state = load_file(bare / "adapter_model.safetensors")
-    save_file(
-        {k: v for k, v in state.items() if "classifier" not in k},
-        bare / "adapter_model.safetensors",
-    )
-    assert "without a trained classification head" in refusal(bare)
 
 
 # -- end to end ----------------------------------------------------------------------------------

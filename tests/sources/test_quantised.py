@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -97,3 +98,12 @@ def test_a_quantised_student_is_audited_without_its_gradients(how: str) -> None:
     ]
     # Eight bits leave the inside as it was.
     assert 0.99 < cka <= 1
+
+
+def test_nobody_asks_a_quantised_model_for_its_gradient_aloud() -> None:
+    data = AuditData(rows(), (rows()[:, 0] > 0).long())
+    student = dynamic()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        audit(Net().eval(), student, data, progress=False)
+    assert not [str(w.message) for w in told if "autograd kernel" in str(w.message)]

@@ -144,3 +144,14 @@ def test_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str)
             json.dumps({"base_model_name_or_path": str(tmp_path), "peft_type": "LORA"})
         )
     refused(Subject(hf=tmp_path), tmp_path / "trace", "a pickle", "transformers cannot load")
+
+
+def test_a_refusal_gives_the_reason_and_not_torchs_advice(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(_torch({"weight": Malice(tmp_path / "trace")}))
+    (tmp_path / "builds_here.py").write_text(MODELS)
+    with pytest.raises(RingtestError) as caught:
+        Subject(factory="builds_here:build", weights="w.pt", where=tmp_path).resolve("student")
+    message = str(caught.value)
+    assert "was not an allowed global" in message
+    for advice in ("\x1b", "weights_only", "add_safe_globals", "trust"):
+        assert advice not in message

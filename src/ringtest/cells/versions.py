@@ -149,11 +149,31 @@ def _bytecode(cls: type) -> str:
     return "\n".join(f"{name} {code}" for name, code in codes.items() if code)
 
 
+def of_callable(value: Any) -> str:
+    """Digest of a function's code and of what it holds, or of a callable object's.
+
+    It tells two functions of one name apart. What they call by name is not looked into.
+    """
+    inner = _inside(value)
+    cells = getattr(inner, "__closure__", None) or ()
+    held = [getattr(value, name, None) for name in ("__self__", "args", "keywords")]
+    held += [getattr(inner, name, None) for name in ("__defaults__", "__kwdefaults__")]
+    held += [getattr(cell, "cell_contents", None) for cell in cells]
+    held += [getattr(value, "__dict__", None)]
+    names = [str(getattr(inner, name, "")) for name in ("__module__", "__qualname__")]
+    code = _of_function(value) or _bytecode(type(value))
+    return digest(_without_addresses(part) for part in (code, *names, *map(repr, held)))
+
+
+def _inside(value: Any) -> Any:
+    for name in ("__func__", "fget", "func", "__wrapped__"):
+        value = getattr(value, name, None) or value
+    return value
+
+
 def _of_function(value: Any) -> str:
     """Code of a function, method or property under its decorators; "" for anything else."""
-    for inside in ("__func__", "fget", "func", "__wrapped__"):
-        value = getattr(value, inside, None) or value
-    code = getattr(value, "__code__", None)
+    code = getattr(_inside(value), "__code__", None)
     return _of_code(code) if isinstance(code, CodeType) else ""
 
 

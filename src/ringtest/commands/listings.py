@@ -129,14 +129,21 @@ def show_layers(case: Case) -> None:
             _note(console, f"Built like {twin}: the same layers.")
             continue
         shown[model.architecture] = model.name
-        if model.module is None or model.layers is None:
-            _note(console, "Only outputs can be seen: no module that owns parameters is called.")
+        if model.layers is None:
+            what = "the evidence holds no layers"
+            if model.stored is None:
+                what = "no module that owns parameters is called"
+            _note(console, f"Only outputs can be seen: {what}.")
             continue
         table = _table("layer", "shape read", "parameters", "why", right=2)
         for layer in model.layers.picked:
-            own = "" if layer.at == "input" else f"{_parameters(model.module, layer.module):,}"
+            own = ""
+            if model.module is not None and layer.at == "output":
+                own = f"{_parameters(model.module, layer.module):,}"
             table.add_row(Text(layer.name), f"(n, {layer.width})", own, layer.why)
         console.print(table)
+        if model.module is None:
+            continue
         for reason, names in passed_over(model.module, model.layers).items():
             _note(console, f"Passed over, {reason}: {', '.join(names)}.")
 

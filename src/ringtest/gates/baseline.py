@@ -46,7 +46,8 @@ def shipped(old: Report, new: Report, policy: Policy) -> Baseline:
         raise ReportError(
             f"baseline {old.student}", "judged nothing", "give a report that judged something"
         )
-    return Baseline(old.student, verdict.label, rows)
+    hashes = [r.data["subjects"]["student"].get("weights_hash") for r in (old, new)]
+    return Baseline(old.student, verdict.label, rows, hashes[0] is not None and len({*hashes}) == 1)
 
 
 def notes(old: Report, new: Report) -> list[str]:

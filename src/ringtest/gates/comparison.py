@@ -7,9 +7,9 @@ from typing import Final
 
 from ringtest import pvalues, reasons
 from ringtest.decision import Check, CheckStatus, Label
-from ringtest.gates.waivers import OPEN, Desk
+from ringtest.gates.waivers import Desk, undecided
 from ringtest.measurement import Measurement
-from ringtest.policy import Policy, Shipped
+from ringtest.policy import Shipped
 
 _RANK: Final[dict[str, int]] = {
     "sound": 0,
@@ -24,7 +24,8 @@ def checks(rows: tuple[Measurement, ...], label: Label, desk: Desk) -> list[Chec
     base = desk.policy.baseline
     if base is None:
         return []
-    worse = _RANK[label] > _RANK[base.label]
+    # An unknown label counts as the best: the strictest reading.
+    worse = _RANK[label] > _RANK.get(base.label, 0)
     word = "worse than" if worse else "no worse than"
     out = [
         Check(
@@ -35,16 +36,18 @@ def checks(rows: tuple[Measurement, ...], label: Label, desk: Desk) -> list[Chec
         )
     ]
     pairs = _pairs(rows, base.rows)
-    tests = [_against(old, new, desk.policy) for old, new in pairs]
+    tests = [_against(old, new) for old, new in pairs]
     rejected = pvalues.holm([p for p, _ in tests], desk.policy.alpha)
     for (old, new), (_, p_pass), fails in zip(pairs, tests, rejected, strict=True):
-        status: CheckStatus = OPEN[desk.policy.inconclusive]
-        if p_pass <= desk.policy.alpha:
-            status = "pass"
-        elif fails or new is None or not judged(new):
+        status: CheckStatus = undecided(desk.policy.inconclusive, not math.isnan(p_pass))
+        if new is None or not judged(new):
             # What was judged and is gone could hide anything: it is never a pass.
             status = "fail"
-        message = _compared(old, new, desk.policy)
+        elif p_pass <= desk.policy.alpha or (base.same and _numbers(old) == _numbers(new)):
+            status = "pass"
+        elif fails:
+            status = "fail"
+        message = _compared(old, new)
         if status != "pass" and (ids := desk.excuse(old)):
             status, message = "waived", f"{message} Waived by {ids}."
         out.append(
@@ -76,7 +79,11 @@ def judged(row: Measurement) -> bool:
     return row.status in ("pass", "fail", "inconclusive")
 
 
-def _against(old: Shipped, new: Measurement | None, policy: Policy) -> tuple[float, float]:
+def _numbers(row: Measurement | Shipped) -> tuple[float, ...]:
+    return row.harm, row.se, row.df, row.family
+
+
+def _against(old: Shipped, new: Measurement | None) -> tuple[float, float]:
     """p-values of 'worse by at most the margin' and 'worse by at least the margin'.
 
     Both were measured on the same rows, so adding the standard errors in quadrature is cautious.
@@ -86,21 +93,21 @@ def _against(old: Shipped, new: Measurement | None, policy: Policy) -> tuple[flo
         return math.nan, math.nan
     return pvalues.p_values(
         new.harm - old.harm,
-        policy.margin(new),
+        new.margin,
         math.hypot(new.se, old.se),
         min(new.df, old.df),
         max(new.family, old.family),
     )
 
 
-def _compared(old: Shipped, new: Measurement | None, policy: Policy) -> str:
+def _compared(old: Shipped, new: Measurement | None) -> str:
     where = f"{old.group}: {old.measure} on {old.condition}"
     if new is None or not judged(new):
         return f"{where} was judged when it was shipped and cannot be judged now."
     number = reasons.number
     return (
         f"{where}: harm {number(new.harm)} now, {number(old.harm)} as shipped; "
-        f"worse by {number(new.harm - old.harm)}, margin {number(policy.margin(new))}."
+        f"worse by {number(new.harm - old.harm)}, margin {number(new.margin)}."
     )
 
 

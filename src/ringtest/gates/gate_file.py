@@ -10,10 +10,11 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ringtest import margins
+from ringtest.checked import MOST
 from ringtest.config import GateTable, Table, parse, toml
 from ringtest.decision import BENCHMARK
 from ringtest.errors import ConfigError, close_to
-from ringtest.policy import MATCHED, Inconclusive, Policy, Waiver
+from ringtest.policy import LEAST_ALPHA, MATCHED, Inconclusive, Policy, Waiver
 
 GROUPS: Final = (BENCHMARK, *margins.GROUPS)
 """What ``require`` may name."""
@@ -62,10 +63,12 @@ class WaiverTable(Table):
 class GateFile(Table):
     """gate.toml: what ``ringtest gate --policy`` decides by. An empty file is the default."""
 
-    alpha: float = Field(margins.ALPHA, gt=0, lt=0.5, description="level of every one-sided test")
-    min_n: int = Field(margins.MIN_N, ge=2, description="least rows of a judged row")
+    alpha: float = Field(
+        margins.ALPHA, ge=LEAST_ALPHA, lt=0.5, description="level of every one-sided test"
+    )
+    min_n: int = Field(margins.MIN_N, ge=2, le=MOST, description="least rows of a judged row")
     inconclusive: Inconclusive = Field(
-        "exit3", description="what becomes of whatever the evidence does not decide"
+        "exit3", description="what becomes of what was measured and is undecided"
     )
     require: Annotated[list[str], AfterValidator(_known)] = Field(
         [], description=f"groups that must be judged and pass: {', '.join(GROUPS)}"
@@ -102,10 +105,7 @@ def load_policy(path: str | os.PathLike[str], today: date | None = None) -> Poli
     """
     file = Path(path)
     table = parse(GateFile, file.name, toml(file))
-    ids = [w.id for w in table.waiver]
-    for i, name in enumerate(ids):
-        if name in ids[:i]:
-            raise ConfigError(
-                f"{file.name}: waiver[{i}].id", f"{name!r} stands twice", "rename one of them"
-            )
-    return table.policy(today or date.today())
+    try:
+        return table.policy(today or date.today())
+    except ConfigError as error:
+        raise ConfigError(f"{file.name}: {error.field}", error.problem, error.fix) from None

@@ -9,12 +9,13 @@ from datetime import date
 from typing import Any, Final
 
 from ringtest.decision import OUTCOME_EXIT, SEVERITY, Outcome, Verdict
-from ringtest.errors import Exit, ReportError, close_to
+from ringtest.errors import ConfigError, Exit, ReportError, close_to
 from ringtest.gates import baseline as baselines
-from ringtest.policy import Policy
+from ringtest.policy import Gate, Policy
 from ringtest.report import Report, ReportSet, load_report, redecide
 
 AnyReport = Report | ReportSet | str | os.PathLike[str]
+AnyPolicy = Policy | str | os.PathLike[str]
 
 SCHEMA_VERSION: Final = 1
 """Version of what :meth:`Gated.as_dict` gives."""
@@ -58,31 +59,32 @@ class Gated:
 
 
 def judge(
-    report: AnyReport, policy: Policy | None = None, baseline: AnyReport | None = None
+    report: AnyReport, policy: AnyPolicy | None = None, baseline: AnyReport | None = None
 ) -> Gated:
     """Decide a report, or all reports of a set, as a gate does.
 
     Args:
         report: a report, a set, or where one was saved.
-        policy: judge by this instead of the policy stored in the report.
+        policy: judge by this, or by this gate.toml, instead of the policy stored in the report.
         baseline: the report of what was shipped, or a set, whose students are found by name.
 
     Raises ReportError for a stored report that cannot be trusted, or a baseline that cannot be
-    compared.
+    compared, ConfigError for a policy that cannot be used.
     """
+    rules = _rules(policy)
     loaded = report if isinstance(report, Report | ReportSet) else load_report(report)
     old = _baseline(baseline)
     reports = {loaded.student: loaded} if isinstance(loaded, Report) else dict(loaded)
     notes: list[str] = []
     policies = {}
     for name, one in reports.items():
-        own = _policy(one, policy)
+        own = _policy(one, rules)
         if old is not None:
             was = old if isinstance(old, Report) else _of_name(old, name)
             own = replace(own, baseline=baselines.shipped(was, one, own))
             notes += [f"baseline: {note}" for note in baselines.notes(was, one)]
         policies[name] = own
-        if policy is not None and set(one.policy.gates) - set(policy.gates):
+        if rules is not None and set(one.policy.gates) - set(rules.gates):
             notes.append("Gates that the audit was asked for are not in the policy given here.")
     return Gated(
         reports,
@@ -90,6 +92,18 @@ def judge(
         isinstance(loaded, ReportSet),
         tuple(dict.fromkeys(notes)),
     )
+
+
+def _rules(given: object) -> Policy | None:
+    if given is None or isinstance(given, Policy):
+        return given
+    if not isinstance(given, str | os.PathLike):
+        problem = f"is a {type(given).__name__}"
+        raise ConfigError("policy", problem, "give a ringtest.Policy, or the path of a gate.toml")
+    # pydantic takes a third of the time that a gate takes.
+    from ringtest.gates.gate_file import load_policy
+
+    return load_policy(given)
 
 
 def _policy(report: Report, policy: Policy | None) -> Policy:
@@ -102,24 +116,38 @@ def _policy(report: Report, policy: Policy | None) -> Policy:
 
 
 def _verdicts(reports: dict[str, Report], policies: dict[str, Policy]) -> dict[str, Verdict]:
-    """Decide all; a waiver is unmatched only if no student at all needs it."""
+    """Decide all; a waiver, margin or gate speaks of nothing only if no student at all needs it."""
     found = {name: _decide(report, policies[name]) for name, report in reports.items()}
     needed = {name: _needed(verdict) for name, verdict in found.items()}
-    anywhere = set().union(*needed.values())
+    spoken = {name: _spoken(found[name], policies[name]) for name in reports}
+    anywhere: set[str] = set().union(*needed.values())
+    somewhere: frozenset[str | Gate] = frozenset().union(*spoken.values())
     for name, report in reports.items():
         own = policies[name]
         kept = tuple(w for w in own.waivers if w.id in needed[name] or w.id not in anywhere)
-        if kept != own.waivers:
-            found[name] = _decide(report, replace(own, waivers=kept))
+        elsewhere = somewhere - spoken[name]
+        if kept != own.waivers or elsewhere:
+            found[name] = _decide(report, replace(own, waivers=kept), elsewhere)
     return found
 
 
-def _decide(report: Report, policy: Policy) -> Verdict:
-    return report.verdict if policy == report.policy else redecide(report, policy)
+def _decide(
+    report: Report, policy: Policy, elsewhere: frozenset[str | Gate] = frozenset()
+) -> Verdict:
+    if policy == report.policy and not elsewhere:
+        return report.verdict
+    return redecide(report, policy, elsewhere)
 
 
 def _needed(verdict: Verdict) -> set[str]:
     return {c.name for c in verdict.checks if c.kind == "waiver" and c.status == "pass"}
+
+
+def _spoken(verdict: Verdict, policy: Policy) -> frozenset[str | Gate]:
+    """Margins and gates that this student has rows for."""
+    missed = {c.name for c in verdict.checks if c.kind == "margin" and c.status == "error"}
+    gates = {gate for gate, status in verdict.gates if status != "no_match"}
+    return frozenset(gates | (policy.overrides.keys() - missed))
 
 
 def _baseline(given: AnyReport | None) -> Report | ReportSet | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ringtest import pvalues, reasons
@@ -24,7 +24,7 @@ from ringtest.decision import (
     Verdict,
 )
 from ringtest.gates import comparison
-from ringtest.gates.waivers import OPEN, Desk
+from ringtest.gates.waivers import Desk, undecided
 from ringtest.measurement import Measurement
 from ringtest.policy import Gate, Policy
 
@@ -45,32 +45,36 @@ Conclude = Callable[[frozenset[int], frozenset[str]], Conclusion]
 
 
 def weigh(
-    verdict: Verdict, policy: Policy, found: Conclusion, again: Conclude, student: str | None
+    verdict: Verdict,
+    given: Sequence[Measurement],
+    found: Conclusion,
+    again: Conclude,
+    desk: Desk,
 ) -> Verdict:
     """The verdict with its outcome: label after waivers, and all checks.
 
     Args:
         verdict: what the evidence says.
-        policy: what the gate asks for.
+        given: the rows before they were decided, with the margins of their measures.
         found: the conclusion that the verdict rests on.
         again: concludes again with rows and groups excused.
-        student: who is decided; a waiver of another's speaks of none of these rows.
+        desk: what the gate asks for, and of whom.
     """
-    desk = Desk(policy, student)
-    rows = verdict.rows
+    policy, rows = desk.policy, verdict.rows
     excused = {i: ids for i in sorted(found.open) if (ids := desk.excuse(rows[i]))}
     # What a policy requires may be nowhere at all, also among the groups.
     unseen = [name for name, g in found.groups.items() if g.required and not g.rows]
     unseen += [n for n in policy.require if n not in found.groups and n != BENCHMARK]
     absent = {name: ids for name in unseen if (ids := desk.excuse_group(name))}
     after = again(frozenset(excused), frozenset(absent)) if excused or absent else found
-    ceiling = _label_status(after.label, policy)
+    measured = _measured(after, rows)
+    ceiling = _label_status(after.label, policy, measured)
     checks = [
-        _label_check(verdict, after, ceiling, desk),
+        _label_check(verdict, after, ceiling, measured, desk),
         *_groups(found, absent, ceiling, policy),
         *_required(found, after, absent, policy),
         *(_gate(gate, rows, desk) for gate in policy.gates),
-        *_overrides(rows, policy),
+        *_overrides(given, desk),
         *comparison.checks(rows, after.label, desk),
     ]
     # Last, since only now it is known which waivers were needed.
@@ -83,19 +87,31 @@ def weigh(
     return replace(verdict, outcome_label=after.label, checks=tuple(checks))
 
 
-def _label_status(label: Label, policy: Policy) -> CheckStatus:
+def _measured(after: Conclusion, rows: Sequence[Measurement]) -> bool:
+    """Whether everything that keeps the label from being sound has a number."""
+    return (
+        any(r.headline and r.group == BENCHMARK for r in rows)
+        and all(comparison.judged(rows[i]) for i in after.open)
+        and all(g.rows for g in after.groups.values() if g.required)
+    )
+
+
+def _label_status(label: Label, policy: Policy, measured: bool) -> CheckStatus:
     if label == "sound":
         return "pass"
-    return OPEN[policy.inconclusive] if label == "inconclusive" else "fail"
+    return undecided(policy.inconclusive, measured) if label == "inconclusive" else "fail"
 
 
-def _label_check(verdict: Verdict, after: Conclusion, status: CheckStatus, desk: Desk) -> Check:
+def _label_check(
+    verdict: Verdict, after: Conclusion, status: CheckStatus, measured: bool, desk: Desk
+) -> Check:
     message = reasons.sentence(verdict)
     if after.label != verdict.label:
         message += f" Waived by {', '.join(desk.used)}: counts as {after.label}."
         status = "waived" if status == "pass" else status
     elif verdict.label == "inconclusive" and desk.policy.inconclusive != "exit3":
-        message += f" The policy lets inconclusive {desk.policy.inconclusive}."
+        message += f" The policy lets inconclusive {desk.policy.inconclusive}"
+        message += "." if measured else ", but not what could not be measured."
     return Check("verdict", "verdict", status, message)
 
 
@@ -107,7 +123,9 @@ def _groups(
         Check(
             "group",
             name,
-            "waived" if name in absent else _capped(OPEN[policy.inconclusive], ceiling),
+            "waived"
+            if name in absent
+            else _capped(undecided(policy.inconclusive, measured=False), ceiling),
             f"{name.capitalize()} was required but nothing measured it"
             + (f"; waived by {absent[name]}." if name in absent else "."),
             group=name,
@@ -149,13 +167,18 @@ def gate_status(gate: Gate, rows: tuple[Measurement, ...], policy: Policy) -> Ga
     return _worst(statuses) if statuses else "no_match"
 
 
+def _has_number(row: Measurement, policy: Policy) -> bool:
+    """Whether a gate can be passed by a row: a row of context may be whatever it says it is."""
+    return row.measured and row.n >= policy.min_n and row.status not in ("error", "not_measurable")
+
+
 def _gate_rows(gate: Gate, rows: tuple[Measurement, ...], policy: Policy) -> dict[int, GateStatus]:
     out: dict[int, GateStatus] = {}
     for i in gate.matches(list(rows)):
         row = rows[i]
         p_fail, p_pass = pvalues.p_values(row.harm, gate.margin, row.se, row.df, row.family)
         # Neither holds for NaN.
-        passed = row.n >= policy.min_n and p_pass <= policy.alpha
+        passed = p_pass <= policy.alpha and _has_number(row, policy)
         out[i] = "pass" if passed else "fail" if p_fail <= policy.alpha else "inconclusive"
     return out
 
@@ -170,13 +193,18 @@ def _gate(gate: Gate, rows: tuple[Measurement, ...], desk: Desk) -> Check:
     where = " ".join(filter(None, ["on " + gate.condition if gate.condition else "", gate.slice]))
     name = f"{gate.measure} {where}".strip()
     status: CheckStatus
-    if not found:
+    mode = desk.policy.inconclusive
+    if not found and gate in desk.elsewhere:
+        status = undecided(mode, measured=False)
+        message = "this student has no such row, others of the set have"
+    elif not found:
         status, message = "error", "matches no row: mend measure, condition or slice of the gate"
     else:
         excuses = {i: desk.excuse(rows[i]) for i, s in found.items() if s != "pass"}
-        left = {s for i, s in found.items() if not excuses.get(i)}
-        worst = _worst(left)
-        status = "fail" if worst == "fail" else OPEN[desk.policy.inconclusive]
+        left = {i: s for i, s in found.items() if not excuses.get(i)}
+        worst = _worst(set(left.values()))
+        known = all(_has_number(rows[i], desk.policy) for i in left)
+        status = "fail" if worst == "fail" else undecided(mode, known)
         if worst == "pass":
             status = "waived" if excuses else "pass"
         order = ("fail", "inconclusive", "pass")
@@ -207,22 +235,32 @@ def _finite(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _overrides(rows: tuple[Measurement, ...], policy: Policy) -> list[Check]:
-    """A margin that no headline is judged by is a slip of the pen, and would pass unseen."""
+def _overrides(given: Sequence[Measurement], desk: Desk) -> list[Check]:
+    """A margin that no headline is judged by, or that lets more through than the row's own.
+
+    The first is a slip of the pen, and either would pass unseen.
+    """
+    policy = desk.policy
     if not policy.overrides:
         return []
-    hit = {policy.override(m) for m in {r.measure for r in rows if r.headline}}
-    return [
-        Check(
-            "margin",
-            pattern,
-            "error",
-            f"The margin of {pattern!r} is that of no judged row: mend or remove it.",
-            pattern,
-        )
-        for pattern in policy.overrides
-        if pattern not in hit
-    ]
+    own: dict[str, list[float]] = {pattern: [] for pattern in policy.overrides}
+    for row in given:
+        pattern = policy.override(row.measure) if row.headline else None
+        if pattern is not None:
+            own[pattern].append(row.margin)
+    out = []
+    for pattern, before in own.items():
+        margin = policy.overrides[pattern]
+        looser = [m for m in before if not margin <= m]
+        if not before and pattern not in desk.elsewhere:
+            problem = f"The margin of {pattern!r} is that of no judged row: mend or remove it."
+            out.append(Check("margin", pattern, "error", problem, pattern))
+        elif looser:
+            span = " to ".join(dict.fromkeys(map(reasons.number, (min(looser), max(looser)))))
+            what = f"The margin of {pattern!r} is {reasons.number(margin)} instead of {span}"
+            said = f"{what}: more is tolerated on {len(looser)} of {len(before)} judged rows."
+            out.append(Check("margin", pattern, "note", said, pattern))
+    return out
 
 
 def _row(
@@ -237,8 +275,8 @@ def _row(
     elif not is_open:
         status = "note"
     else:
-        worst: CheckStatus = "fail" if row.status == "fail" else OPEN[policy.inconclusive]
-        status = _capped(worst, ceiling)
+        worst = undecided(policy.inconclusive, comparison.judged(row))
+        status = _capped("fail" if row.status == "fail" else worst, ceiling)
     said = {"pass": "passes", "fail": "fails", "inconclusive": "is undecided"}
     what = said.get(row.status, "could not be measured")
     message = f"{str(row.group).capitalize()} {what}: {reasons.describe(row)}"

@@ -7,24 +7,35 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringtest.decision import Check, CheckStatus
-from ringtest.policy import Inconclusive, Place, Policy, Waiver
+from ringtest.decision import SEVERITY, Check, CheckStatus
+from ringtest.policy import Gate, Inconclusive, Place, Policy, Waiver
 
-OPEN: Final[dict[Inconclusive, CheckStatus]] = {
+_OPEN: Final[dict[Inconclusive, CheckStatus]] = {
     "exit3": "inconclusive",
     "fail": "fail",
     "warn": "warn",
     "pass": "note",
 }
-"""The status of what the evidence does not decide, by what the policy says of it."""
+
+
+def undecided(mode: Inconclusive, measured: bool = True) -> CheckStatus:
+    """The status of what does not pass and does not fail, by what the policy says of it.
+
+    A policy softens what was ``measured`` and lies too near its margin to be decided. What
+    crashed, had too few rows or was never looked at is no pass, whatever the policy says.
+    """
+    status = _OPEN[mode]
+    return status if measured else max(status, "inconclusive", key=SEVERITY.__getitem__)
 
 
 @dataclass
 class Desk:
-    """Hands out excuses and notes which waivers were needed."""
+    """What a gate decides one student by: hands out excuses and notes which waivers were needed."""
 
     policy: Policy
     student: str | None
+    elsewhere: frozenset[str | Gate] = frozenset()
+    """Margins (by their pattern) and gates for which other students of the set have rows."""
     used: Counter[str] = field(default_factory=Counter)
 
     def excuse(self, place: Place) -> str:

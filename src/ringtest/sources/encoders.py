@@ -58,10 +58,11 @@ class Style:
 
 
 class Encoder(nn.Module):
-    """An encoder whose tokens are pooled into one vector a row, padding left out.
+    """An encoder whose tokens or places are pooled into one vector a row, padding left out.
 
     Called with the tokenizer's tensors by keyword, ``attention_mask`` (b, length) among them;
-    without one all tokens count. Gives (b, d) floats.
+    without one all tokens count. States of images, (b, channels, height, width), are averaged over
+    places. Gives (b, d) floats.
     """
 
     def __init__(self, model: nn.Module, pooling: Pooling = "mean", normalized: bool = False):
@@ -69,9 +70,28 @@ class Encoder(nn.Module):
         self.model, self.pooling, self.normalized = model, pooling, normalized
 
     def forward(self, **inputs: Tensor) -> Tensor:
-        """(b, d) embeddings, of length 1 if ``normalized``."""
-        hidden: Tensor = self.model(**inputs).last_hidden_state.float()
+        """(b, d) embeddings, of length 1 if ``normalized``; raises ValueError for other states."""
+        hidden = getattr(self.model(**inputs), "last_hidden_state", None)
+        if not isinstance(hidden, Tensor) or hidden.ndim not in (3, 4):
+            shape = tuple(hidden.shape) if isinstance(hidden, Tensor) else "no last_hidden_state"
+            raise ValueError(f"it gives {shape}, neither (b, tokens, d) nor (b, d, height, width)")
         mask = inputs.get("attention_mask")
+        out = (
+            self._places(hidden.float()) if hidden.ndim == 4 else self._tokens(hidden.float(), mask)
+        )
+        return nn.functional.normalize(out, dim=-1) if self.normalized else out
+
+    def _places(self, hidden: Tensor) -> Tensor:
+        width = getattr(getattr(self.model, "config", None), "hidden_size", None)
+        if hidden.shape[1] != width == hidden.shape[-1]:
+            return hidden.mean((1, 2))  # channels last
+        return hidden.mean((2, 3))
+
+    def _tokens(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and mask.shape != hidden.shape[:2]:
+            raise ValueError(
+                f"it gives {hidden.shape[1]} steps for an attention_mask {tuple(mask.shape)}"
+            )
         counts = torch.ones_like(hidden[..., :1]) if mask is None else mask[..., None].float()
         if self.pooling == "cls":
             # With padding on the left, the first token that counts.
@@ -81,7 +101,7 @@ class Encoder(nn.Module):
             out = hidden.masked_fill(counts == 0, -torch.inf).amax(1)
         else:
             out = (counts * hidden).sum(1) / counts.sum(1).clamp_min(1)
-        return nn.functional.normalize(out, dim=-1) if self.normalized else out
+        return out
 
 
 def _mode(field: str, settings: Mapping[str, Any]) -> Pooling:

@@ -41,12 +41,11 @@ class Estimator:
     name: str
     estimator: Any
     task: AnyTask
-    version: str = field(init=False)
-    """Digest of the fitted estimator, in the place of a weights hash."""
+    version: str | None = field(init=False)
+    """Digest of the fitted estimator, in the place of a weights hash; None if it has none."""
 
     def __post_init__(self) -> None:
         """Check the estimator; raises SubjectError."""
-        import joblib
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
 
@@ -63,7 +62,7 @@ class Estimator:
             )
         if isinstance(self.task, Classification):
             self._classes = self._checked_classes()
-        self.version = str(joblib.hash(self.estimator))
+        self.version = _digest(self.estimator)
 
     def __call__(self, x: Any) -> NDArray[np.float32]:
         """(b, k) float32 outputs for a batch (b, ...) of inputs; raises SubjectError."""
@@ -106,3 +105,17 @@ class Estimator:
                 "fit it to the data's targets, integers from 0",
             )
         return classes.astype(np.int64)
+
+
+def _digest(estimator: Any) -> str | None:
+    """A digest of what was fitted; None where joblib finds none, and nothing of it is kept."""
+    import joblib
+
+    # A search predicts by its best estimator; masked arrays in its table break the digest.
+    for fitted in (estimator, getattr(estimator, "best_estimator_", None)):
+        try:
+            if fitted is not None:
+                return str(joblib.hash(fitted))
+        except Exception:
+            continue
+    return None

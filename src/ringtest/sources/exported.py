@@ -82,11 +82,17 @@ def load(field: str, path: Path) -> nn.Module:
 
 
 class Exported(nn.Module):
-    """A program that may be called by position or by the names of its inputs."""
+    """A program that may be called by position or by the names of its inputs.
+
+    It stands in the place of the program's root, so that modules are called what they were.
+    """
 
     def __init__(self, program: nn.Module, source: torch.export.ExportedProgram) -> None:
         super().__init__()
-        self.program = program
+        self._program = (program,)  # not registered: its modules would get a prefix
+        self._modules = program._modules
+        self._parameters, self._buffers = program._parameters, program._buffers
+        self._non_persistent_buffers_set = program._non_persistent_buffers_set
         positions, keywords = source.call_spec.in_spec.children()
         count = positions.num_children
         self.names = tuple(str(n) for n in source.graph_signature.user_inputs[:count])
@@ -94,13 +100,14 @@ class Exported(nn.Module):
 
     def forward(self, *args: Any, **inputs: Any) -> Any:
         """What the program gives; what it does not take (token types, say) is left out."""
+        (program,) = self._program
         if args:
-            return self.program(*args)
+            return program(*args)
         missing = [n for n in self.names if n not in inputs]
         if missing:
             raise TypeError(f"the program takes {', '.join(self.names)}; the inputs lack {missing}")
         keywords = {k: v for k, v in inputs.items() if k in self.keywords}
-        return self.program(*(inputs[n] for n in self.names), **keywords)
+        return program(*(inputs[n] for n in self.names), **keywords)
 
 
 def _module(program: torch.export.ExportedProgram) -> nn.Module:
@@ -109,9 +116,12 @@ def _module(program: torch.export.ExportedProgram) -> nn.Module:
         module = torch.export.unflatten(program)
     except Exception:
         return program.module()
-    kinds = _kinds(program)
+    kinds, called = _kinds(program), _called(program)
     for name, child in module.named_modules():
         kind = kinds.get(name.split("@")[0])
+        parts = child._modules
+        if name and name not in called and parts and all(n.isdigit() for n in parts):
+            kind = nn.ModuleList  # which is never called itself
         if kind is not None and type(child) is InterpreterModule:
             # It keeps its graph; discovery, architecture and pooling then know it for what it was.
             child.__class__ = _worn(kind)  # type: ignore[assignment]
@@ -128,6 +138,12 @@ def _kinds(program: torch.export.ExportedProgram) -> dict[str, type[nn.Module]]:
             if text.startswith("torch.nn.modules.") and isinstance(torch_kind, type):
                 found[path] = torch_kind
     return found
+
+
+def _called(program: torch.export.ExportedProgram) -> set[str]:
+    """Names of submodules in whose forward a node of the program stands."""
+    stacks = (node.meta.get("nn_module_stack", {}) for node in program.graph.nodes)
+    return {path.split("@")[0] for stack in stacks for path, _ in stack.values()}
 
 
 def _worn(kind: type[nn.Module]) -> type[nn.Module]:
@@ -203,12 +219,14 @@ def _calls(value: Any) -> Iterator[str]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Torch tells of old forms by warnings, and of failures by whole tracebacks in its log."""
-    log = logging.getLogger("torch.export")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
+    logs = [logging.getLogger(name) for name in ("torch.export", "torch._export")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        log.setLevel(level)
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)

@@ -11,20 +11,19 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import torch
 from torch import nn
 
-from ringtest.errors import ConfigError, SubjectError
+from ringtest.errors import SubjectError
+from ringtest.sources.adapters import Adapter
 from ringtest.sources.encoders import Encoder, Style
-from ringtest.sources.loading import first_line, read_json
+from ringtest.sources.loading import first_line, library, no_safetensors
 
-_INSTALL: Final = "pip install 'ringtest[hf]'"
 _ID: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_HEADS: Final = re.compile(r".*\b(classifier|score|out_proj)\.weight")
+_CLASSIFIES: Final = re.compile(r"For(Sequence|Image|Audio)Classification")
 _FILES: Final = ["*.json", "*.safetensors"]
 
 
@@ -36,7 +35,8 @@ def load(field: str, name: str, where: Path | None, task: str, dtype: str | None
         name: folder (looked up beside the config file, too) or id of a checkpoint, or of a PEFT
             adapter, which is merged into its base.
         where: folder of the config file.
-        task: ``embedding`` gives an :class:`Encoder`; other tasks need a trained head.
+        task: ``embedding`` gives an :class:`Encoder`; other tasks need the trained head of a
+            classifier of texts, images or audio.
         dtype: one of ways.DTYPES; None is ``auto``: as the checkpoint was saved.
 
     Returns:
@@ -45,10 +45,10 @@ def load(field: str, name: str, where: Path | None, task: str, dtype: str | None
     Raises ConfigError without transformers (or peft); SubjectError for a checkpoint that is not
     there, lacks config, safetensors or trained weights, or is of another kind.
     """
-    transformers = _library(field, "transformers")
+    transformers = library(field, "transformers")
     folder = _folder(field, name, where)
-    adapter = _Adapter.read(field, folder)
-    base = folder if adapter is None else _folder(field, adapter.base, folder)
+    adapter = Adapter.read(field, folder)
+    base = folder if adapter is None else _folder(field, adapter.base, folder, adapts=True)
     asked = {"dtype": getattr(torch, dtype) if dtype not in (None, "auto") else "auto"}
     encodes = task == "embedding"
     with _quiet(transformers):
@@ -59,58 +59,9 @@ def load(field: str, name: str, where: Path | None, task: str, dtype: str | None
             config.num_labels = adapter.columns
         model = _model(field, transformers, source, config, encodes, asked, adapter)
         if adapter is not None:
-            model = adapter.merged(field, model)
-    _check_padding(field, name, model)
+            model = adapter.merged(field, model, encodes)
+    _check_padding(field, source.name, model)
     return (Encoder(model, style.pooling, style.normalized) if encodes else model).eval()
-
-
-@dataclass(frozen=True)
-class _Adapter:
-    """A PEFT adapter: a small set of weights, to be merged into those of its base."""
-
-    folder: Path
-    base: str
-    names: frozenset[str]
-    """What the adapter holds, in the base model's names."""
-    columns: int | None
-    """Rows of the classification head that it brings along."""
-
-    @classmethod
-    def read(cls, field: str, folder: Path) -> _Adapter | None:
-        """The adapter in a folder; None if there is none. Raises SubjectError."""
-        if not (folder / "adapter_config.json").is_file():
-            return None
-        settings = read_json(field, folder / "adapter_config.json")
-        base = settings.get("base_model_name_or_path")
-        if not base:
-            raise SubjectError(
-                field, "the adapter names no base", "set base_model_name_or_path in its config"
-            )
-        file = folder / "adapter_model.safetensors"
-        if not file.is_file():
-            _no_safetensors(field, folder, file.name)
-        from safetensors import safe_open
-
-        with safe_open(file, "pt") as weights:
-            shapes = {k: weights.get_slice(k).get_shape() for k in weights.keys()}  # noqa: SIM118
-        heads = [s[0] for k, s in shapes.items() if _HEADS.fullmatch(k)]
-        names = frozenset(k.removeprefix("base_model.model.") for k in shapes)
-        return cls(folder, str(base), names, heads[-1] if heads else None)
-
-    def merged(self, field: str, model: nn.Module) -> nn.Module:
-        """The base with the adapter inside its weights, as it would be shipped."""
-        peft = _library(field, "peft")
-        try:
-            adapted = peft.PeftModel.from_pretrained(model, self.folder, use_safetensors=True)
-            found = adapted.merge_and_unload()
-        except Exception as error:
-            raise SubjectError(
-                field,
-                f"the adapter cannot be merged into its base ({first_line(error)})",
-                "give an adapter of the kind of LoRA, or the merged model's folder",
-            ) from error
-        assert isinstance(found, nn.Module)
-        return found
 
 
 def _model(
@@ -120,7 +71,7 @@ def _model(
     config: Any,
     encodes: bool,
     asked: dict[str, Any],
-    adapter: _Adapter | None,
+    adapter: Adapter | None,
 ) -> nn.Module:
     kind = (getattr(config, "architectures", None) or ["an unnamed model"])[0]
     brings_head = adapter is not None and adapter.columns is not None and not encodes
@@ -131,13 +82,13 @@ def _model(
             f"{source.name} is a {kind}, and language models come with a later version",
             "give an encoder, or a checkpoint with a classification head",
         )
-    if not (encodes or brings_head or kind.endswith("ForSequenceClassification")):
+    if not (encodes or brings_head or _CLASSIFIES.search(kind)):
         raise SubjectError(
             field,
-            f"{source.name} is a {kind}, without a trained classification head",
-            "give the fine-tuned checkpoint (...ForSequenceClassification), or task = 'embedding'",
+            f"{source.name} is a {kind}, without a trained classification head of a known kind",
+            "give a checkpoint that classifies texts, images or audio, or task = 'embedding'",
         )
-    auto = transformers.AutoModel if encodes else transformers.AutoModelForSequenceClassification
+    auto = transformers.AutoModel if encodes else _classifier(field, transformers, config, kind)
     options = {
         "config": config,
         "use_safetensors": True,
@@ -168,6 +119,22 @@ def _model(
     return model
 
 
+def _classifier(field: str, transformers: Any, config: Any, kind: str) -> Any:
+    """The auto class of a checkpoint's kind: of its name, else any that knows its config."""
+    said = _CLASSIFIES.search(kind)
+    kinds = ["Sequence", "Image", "Audio"]
+    # Audio models call themselves ForSequenceClassification, too.
+    for what in sorted(kinds, key=lambda k: said is None or k != said[1]):
+        known = getattr(transformers, f"MODEL_FOR_{what.upper()}_CLASSIFICATION_MAPPING")
+        if type(config) in known:
+            return getattr(transformers, f"AutoModelFor{what}Classification")
+    raise SubjectError(
+        field,
+        f"transformers knows no classifier of texts, images or audio for {type(config).__name__}",
+        "give another checkpoint, or load it yourself",
+    )
+
+
 def _config(field: str, transformers: Any, source: Path) -> Any:
     if not (source / "config.json").is_file():
         raise SubjectError(
@@ -175,7 +142,7 @@ def _config(field: str, transformers: Any, source: Path) -> Any:
         )
     saved = ("model.safetensors", "model.safetensors.index.json")
     if not any((source / name).is_file() for name in saved):
-        _no_safetensors(field, source, saved[0])
+        no_safetensors(field, source, saved[0])
     try:
         return transformers.AutoConfig.from_pretrained(
             source, trust_remote_code=False, local_files_only=True
@@ -184,14 +151,21 @@ def _config(field: str, transformers: Any, source: Path) -> Any:
         _refuse(field, source, error)
 
 
-def _folder(field: str, name: str, where: Path | None) -> Path:
+def _folder(field: str, name: str, where: Path | None, adapts: bool = False) -> Path:
     """The folder of a checkpoint: named, beside the config file, or fetched without its pickles."""
     for folder in (*([where / name] if where else []), Path(name).expanduser()):
         if folder.is_dir():
             return folder
+    what, fix = "", "name a folder that save_pretrained() wrote"
+    if adapts:
+        what, fix = "the adapter's base ", "set base_model_name_or_path in adapter_config.json"
     if not _ID.fullmatch(name):
-        raise SubjectError(field, f"the folder {name!r} is not there", "name the checkpoint's")
-    hub = _library(field, "huggingface_hub")
+        raise SubjectError(
+            field,
+            f"{what or 'the folder '}{name!r} is not there",
+            fix if adapts else "name the checkpoint's",
+        )
+    hub = library(field, "huggingface_hub")
     offline = any(
         os.environ.get(k, "").upper() in ("1", "ON", "YES", "TRUE")
         for k in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -201,20 +175,10 @@ def _folder(field: str, name: str, where: Path | None) -> Path:
     except Exception as error:
         raise SubjectError(
             field,
-            f"{name!r} is no folder here, and no checkpoint "
+            f"{what}{name!r} is no folder here, and no checkpoint "
             + ("in the cache (offline)" if offline else f"to be had ({first_line(error)})"),
-            "name a folder that save_pretrained() wrote",
+            fix,
         ) from error
-
-
-def _no_safetensors(field: str, folder: Path, name: str) -> NoReturn:
-    pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt")))
-    also = f", only {pickled[0]}, a pickle" if pickled else ""
-    raise SubjectError(
-        field,
-        f"{folder} holds no {name}{also}",
-        "load it once where you trust it, and save_pretrained() it again: pickles are not loaded",
-    )
 
 
 def _check_padding(field: str, name: str, model: nn.Module) -> None:
@@ -222,18 +186,8 @@ def _check_padding(field: str, name: str, model: nn.Module) -> None:
     config: Any = getattr(model, "config", None)
     if hasattr(model, "score") and getattr(config, "pad_token_id", None) is None:
         raise SubjectError(
-            field, f"{name} has no pad_token_id", "set the tokenizer's in its config.json"
+            field, f"{name} has no pad_token_id", f"set the tokenizer's in {name}/config.json"
         )
-
-
-def _library(field: str, name: str) -> Any:
-    """Import a library of the extra. Raises ConfigError where it is not installed."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(field, f"needs {name}, which is not installed", _INSTALL) from error
 
 
 def _refuse(field: str, source: Path, error: Exception) -> NoReturn:

@@ -6,17 +6,22 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
 from ringtest.errors import ConfigError, RingtestError, SubjectError, close_to
+
+_COLOURS: Final = re.compile("\x1b\\[[0-9;]*m")
+_ADVICE: Final = re.compile(r"\.? Please ")
 
 
 def call(field: str, spec: str, where: Path | None = None) -> Any:
@@ -155,7 +160,9 @@ def _torch_state(field: str, file: Path) -> dict[str, Any]:
         # Until then its careful unpickler could be talked into running code (CVE-2025-32434).
         raise SubjectError(field, f"torch {torch.__version__} reads pickles unsafely", fix)
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that it then refuses
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
         raise SubjectError(
             field, f"{file.name} is no file of tensors alone ({first_line(error)})", fix
@@ -175,6 +182,31 @@ def read_json(field: str, path: Path) -> Any:
         raise SubjectError(field, f"{path} is no JSON file ({error})", "save it again") from error
 
 
-def first_line(error: Exception) -> str:
-    """What another library's error says first, without its advice."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def first_line(error: BaseException) -> str:
+    """What another library's error says first, without its advice and colours."""
+    text = _COLOURS.sub("", str(error)).strip()
+    # Of a refused pickle, torch tells first how to read it all the same.
+    _, told, why = text.partition("WeightsUnpickler error:")
+    lines = [line.strip() for line in (why if told else text).splitlines() if line.strip()]
+    return _ADVICE.split((lines or [type(error).__name__])[0])[0][:200]
+
+
+def library(field: str, name: str) -> Any:
+    """Import a library of the extra ``hf``. Raises ConfigError where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            field, f"needs {name}, which is not installed", "pip install 'ringtest[hf]'"
+        ) from error
+
+
+def no_safetensors(field: str, folder: Path, name: str) -> NoReturn:
+    """Refuse a folder without safetensors. Raises SubjectError, naming the pickle it has."""
+    pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt")))
+    also = f", only {pickled[0]}, a pickle" if pickled else ""
+    raise SubjectError(
+        field,
+        f"{folder} holds no {name}{also}",
+        "load it once where you trust it, and save_pretrained() it again: pickles are not loaded",
+    )
