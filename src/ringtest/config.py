@@ -112,7 +112,9 @@ class GateTable(Table):
     measure: str = Field(min_length=1, description="measure id or glob")
     margin: float = Field(description="harm that is tolerated, in the unit of the row")
     condition: str | None = Field(
-        None, min_length=1, description="condition id or glob; else the headlines, or clean rows"
+        None,
+        min_length=1,
+        description="condition id or glob; else each measure's headlines, or its clean rows",
     )
     slice: str | None = Field(None, min_length=1, description="column=value or glob; else all rows")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,14 +93,24 @@ def test_a_trial_runs_a_block_of_each_kind_and_no_more(tmp_path: Path) -> None:
     assert 256 * len(plain) - 200 <= seen.seen <= most
 
 
-def test_forward_costs_grow_with_rows_and_conditions(case: Case, cost: Cost) -> None:
-    """700 rows count as 2.7 blocks, and eighteen transformations as eighteen."""
-    stages = [s for s in case.plan.stages if s.condition.kind == "shift.certified"]
+def test_forward_costs_grow_with_rows_and_conditions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a clock that ticks once a row and model, the pilot's block stands for all 700 rows."""
+    counted = prepared()
+
+    def ticks() -> float:
+        return float(sum(getattr(m.module, "seen", 0) for m in counted.models))
+
+    monkeypatch.setattr(pilot, "time", SimpleNamespace(perf_counter=ticks))
+    cost = estimate(counted, tmp_path)
+    stages = [s for s in counted.plan.stages if s.condition.kind == "shift.certified"]
     assert len(stages) > 3
-    one = cost.forward["shift.certified"] / len(stages)
-    clean = cost.forward["clean"]
-    # Nothing sharper holds on a machine that others use as well.
-    assert 0.02 < one / clean < 50
+    assert cost.forward["clean"] == pytest.approx(3 * 700)
+    assert cost.forward["shift.certified"] == pytest.approx(3 * 700 * len(stages))
+    assert cost.forward["shift.unlabelled"] == pytest.approx(3 * (120 + 90))
+    # An attack runs the models many times over.
+    assert cost.forward["attack.pgd"] > 10 * cost.forward["clean"]
 
 
 def test_what_is_there_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ class _Pilot:
             ]
             # Later conditions compare with the clean rows, which are looked at for them anyway.
             if todo or (clean and missing):
-                share = each.rows / min(each.rows, blocks.BLOCK)
+                share = each.rows / min(stage.rows, blocks.BLOCK)
                 self.cost.forward[each.condition.kind] += start + block * share
             for entry in each.entries:
                 seconds, size = self._timed(entry, each, grown[each.rows])
