@@ -12,7 +12,8 @@ from ringtest.compare import Failure, Layers, Likeness, Paired
 from ringtest.condition import Clean, Condition
 from ringtest.errors import Exit
 from ringtest.estimate import Estimate
-from ringtest.headlines import CERTIFIED, Judge
+from ringtest.headlines import Judge
+from ringtest.largest import CERTIFIED
 from ringtest.measure import Reading, measures
 from ringtest.nulls import OFF_SUPPORT
 from ringtest.policy import Policy

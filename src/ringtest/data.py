@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest import margins
@@ -126,7 +127,12 @@ class AuditData:
     @cached_property
     def duplicates(self) -> int:
         """Number of rows that repeat an earlier row exactly."""
-        return self.n - int(checks.row_codes(self.inputs).max()) - 1
+        return self.n - len(np.unique(self._sums))
+
+    @cached_property
+    def _sums(self) -> NDArray[np.uint64]:
+        """(n,) numbers that are equal for equal rows."""
+        return checks.row_sums(self.inputs)
 
     @cached_property
     def frame_tokens(self) -> Tensor:
@@ -173,7 +179,7 @@ class AuditData:
             return self
         kept = sampling.stratified(self.n, size, [self.targets, *self.groups.values()], seed)
         out = copy.copy(self)
-        for name in ("duplicates", "frame_tokens", "fingerprint"):
+        for name in ("duplicates", "_sums", "frame_tokens", "fingerprint"):
             out.__dict__.pop(name, None)
         out.rows = self.rows.take(kept)
         out.inputs, out.mask = out.rows.main, out.rows.mask
@@ -248,22 +254,17 @@ class AuditData:
         checks.inside(name, rows.main, self.bounds)
         if rows.mask is None and self.mask is not None and self.modality == "tokens":
             # Of what is padding in the inputs there is no other sign here.
-            counts = ~torch.isin(rows.main, self._padding())
+            counts = ~torch.isin(rows.main, checks.padding(self.inputs, self.mask))
             return Rows(rows.main, rows.beside, rows.key, checks.mask(counts, rows.main))
         checks.mask(rows.mask, rows.main)
         return rows
-
-    def _padding(self) -> Tensor:
-        inside: Tensor = torch.unique(self.inputs[self.mask])
-        outside: Tensor = torch.unique(self.inputs[~self.mask])
-        return outside[~torch.isin(outside, inside)]
 
     def _known(self) -> int:
         """Number of rows that stand in ``train``, exactly."""
         if self.train is None or self.train.shape[1:] != self.inputs.shape[1:]:
             return 0
         seen = checks.row_sums(self.train.to(self.inputs.dtype))
-        return int(np.isin(checks.row_sums(self.inputs), seen).sum())
+        return int(np.isin(self._sums, seen).sum())
 
     def _notice(self) -> None:
         for name, values in self.groups.items():

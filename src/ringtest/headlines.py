@@ -6,15 +6,14 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from ringtest import compare, inference, margins
+from ringtest import compare, margins
 from ringtest.compare import Failure, Likeness, Paired
 from ringtest.condition import Condition
 from ringtest.estimate import Estimate
+from ringtest.largest import Seen, certified_row
 from ringtest.measure import Measure, ModelMeasure, PairMeasure
-from ringtest.measurement import Measurement, Null
+from ringtest.measurement import Measurement
 from ringtest.nulls import Standing, band, minus_constant, off_support_rows
-
-CERTIFIED = "shift.certified"
 
 
 @dataclass
@@ -31,9 +30,7 @@ class Judge(Standing):
     _off: dict[str, list[tuple[Condition, Likeness | Failure]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    _certified: dict[str, list[tuple[str, Estimate | Failure, float, float]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
+    _certified: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
     _entries: dict[str, Measure] = field(default_factory=dict)
     _auc: dict[str, float] = field(default_factory=dict)
     _certifies: dict[str, bool] = field(default_factory=dict)
@@ -93,7 +90,9 @@ class Judge(Standing):
         """All judged rows of the student, and the context rows that explain what is not judged."""
         out = list(self.rows)
         certified = [
-            self._certified_row(e) for e in self._entries.values() if e.id in self._certified
+            certified_row(self, e, self._certified[e.id])
+            for e in self._entries.values()
+            if e.id in self._certified
         ]
         out += certified
         # Groups with a judged row that rests on no band.
@@ -252,62 +251,6 @@ class Judge(Standing):
             if entry.group == "invariance" and not _structured(entry, p.teacher):
                 continue
             self._certified[entry.id].append((name, p.delta, p.teacher, p.reading.estimate.value))
-
-    def _certified_row(self, entry: Measure) -> Measurement:
-        """The largest harm over the certified transformations, calibrated as a maximum.
-
-        Its standard error is the largest of the family and its p_fail is multiplied by the
-        family's size: conservative in both directions.
-        """
-        assert entry.group is not None
-        seen = self._certified[entry.id]
-        drift = isinstance(entry, PairMeasure)
-        null: Null = "drift" if drift else "paired"
-        if self.single and entry.group in margins.BAND_GROUPS:
-            # A geometry or function group of a single teacher can be passed, but not failed.
-            null = "pass only"
-        fields = {
-            "group": entry.group,
-            "margin": margins.CERTIFIED[entry.group],
-            "statistic": f"drift of {entry.statistic}" if isinstance(entry, PairMeasure) else "",
-            **self.layers_of(entry),
-        }
-        failures = [f for _, f, _, _ in seen if isinstance(f, Failure)]
-        unknown = [f for f in failures if f.status == "context"]
-        if unknown:
-            # Without a drift to compare with, nothing here is judged, whatever else went wrong.
-            return compare.failed_row(entry, CERTIFIED, unknown[0], **fields)
-        if failures:
-            judged = {"headline": True, "required": True, "null": null}
-            return compare.failed_row(entry, CERTIFIED, failures[0], **fields, **judged)
-        made = [
-            (
-                name,
-                compare.row(entry, CERTIFIED, delta, teacher, student, seed=self.seed, **fields),
-            )
-            for name, delta, teacher, student in seen
-            if isinstance(delta, Estimate)
-        ]
-        if not all(r.measured for _, r in made):
-            why = Failure("not_measurable", "a certified transformation gave no number")
-            return compare.failed_row(
-                entry, CERTIFIED, why, headline=True, required=True, null=null, **fields
-            )
-        name, largest = max(made, key=lambda pair: pair[1].harm)
-        se = max(r.se for _, r in made)
-        low, high = inference.interval(largest.delta, se, largest.df, margins.CI_LEVEL)
-        return replace(
-            largest,
-            se=se,
-            ci_low=low,
-            ci_high=high,
-            n=min(r.n for _, r in made),
-            family=len(made),
-            params={"largest": name, "certified": [n for n, _ in made]},
-            headline=True,
-            required=True,
-            null=null,
-        )
 
 
 _NO_TWINS = (

@@ -198,11 +198,13 @@ def judge(case: Case, student: Model) -> Judge:
 
 def _unseen(case: Case, student: Model) -> str:
     """Why stored evidence says nothing off support; empty if it does, or nothing is stored."""
-    asked = [c.id for k in conditions for c in k.make.defaults(case.data) if c.role == _OFF]
     for model in (*case.members, student):
-        missing = [] if model.stored is None else [i for i in asked if not model.stored.holds(i)]
-        if missing:
-            return f"{model.name} is stored evidence, which holds none under {missing[0]}"
+        if model.stored is None:
+            continue
+        asked = (c for kind in conditions for c in kind.make.defaults(case.data))
+        for condition in asked:
+            if condition.role == _OFF and not model.stored.holds(condition.id):
+                return f"{model.name} is stored evidence, which holds none under {condition.id}"
     return ""
 
 

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
+import safetensors.torch as safetensors
 import torch
+import transformers
 from torch import Tensor
 
 from ringtest import AuditData, Subject, subjects, tasks
 from ringtest.errors import ConfigError, RingtestError
 
-transformers = pytest.importorskip("transformers")
-peft = pytest.importorskip("peft")
-safetensors = pytest.importorskip("safetensors.torch")
 pytestmark = pytest.mark.filterwarnings(
     # peft asks transformers for what it used to be called.
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"

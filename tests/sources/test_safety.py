@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from ringtest import Subject
@@ -127,7 +128,6 @@ def test_evidence(tmp_path: Path, make: Callable[[Any], bytes]) -> None:
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "adapter_model.bin"])
 def test_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    transformers = pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = transformers.BertConfig(
         hidden_size=8,

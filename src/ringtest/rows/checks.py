@@ -158,6 +158,13 @@ def mask(value: Any, inputs: Tensor) -> Tensor | None:
     return mask
 
 
+def padding(tokens: Tensor, mask: Tensor) -> Tensor:
+    """(k,) ids of tokens that stand only where the (n, length) mask is false."""
+    inside, outside = torch.unique(tokens[mask]), torch.unique(tokens[~mask])
+    only: Tensor = outside[~torch.isin(outside, inside)]
+    return only
+
+
 def frame_tokens(rows: Rows) -> Tensor:
     """(k,) ids of tokens that no condition moves or replaces: padding, and a tokenizer's frame.
 
@@ -170,9 +177,7 @@ def frame_tokens(rows: Rows) -> Tensor:
     found = []
     counts = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
     if mask is not None:
-        inside = torch.unique(x[counts])
-        padding = torch.unique(x[~counts])
-        found.append(padding[~torch.isin(padding, inside)])
+        found.append(padding(x, mask))
     places = torch.arange(x.shape[1])
     first = torch.where(counts, places, x.shape[1]).amin(dim=1)
     last = torch.where(counts, places, -1).amax(dim=1)
