@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest import blocks, margins
@@ -24,11 +26,16 @@ from ringtest.measure import (
     measure,
 )
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 _TIE = 1e-9
 """Cosines nearer than this are ties: float64 rounding of equal rows lies far below."""
-_CHUNK = 512
+_WHOLE, _CHUNK = 1024, 256
+"""Up to the first, all cosines at once: numpy halves a symmetric product. Chunks stay in cache."""
 _CACHED = 8_000_000
 """Weights of all deletions are kept if they hold at most so many numbers."""
+_STEP = 200_000
+"""Weights compared at once: fresh memory costs more than what is done in it."""
 
 
 def neighbourhood_size(n: int) -> int:
@@ -46,96 +53,157 @@ class Neighbourhood:
 
     def __init__(self, rows: Tensor, k: int, groups: Tensor) -> None:
         """Take (m, d) rows and the (m,) jackknife group of each."""
-        x = rows.double()
+        x = rows.detach().double()
         x = x - x.mean(0)
         norm = x.norm(dim=1, keepdim=True)
         # An infinite norm turns cosines into NaN, and NaN neighbours into a finite overlap.
         if x.shape[0] <= 2 * k or not 0 < float(norm.max()) < math.inf:
             raise NotMeasurable(f"no unit of the layer varies, or under {2 * k + 1} rows")
-        self.unit = x / torch.where(norm > 0, norm, torch.ones_like(norm))
+        unit = (x / torch.where(norm > 0, norm, torch.ones_like(norm))).numpy()
         self.k, self.groups, self.m = k, groups, int(x.shape[0])
         # Fewer than 20 where there are fewer clusters: empty groups would add degrees of freedom.
         self.count = int(groups.max()) + 1
-        length = min(self.m - 1, 2 * k + 16)
-        while True:
-            self.similarity, self.index = self._nearest(length)
-            if length == self.m - 1 or all(self._resolved(g) for g in (None, *range(self.count))):
-                break
-            length = min(self.m - 1, 2 * length)
-        # Ascending by index, so that two lists can be matched by binary search.
-        self.sorted_index, self.order = self.index.sort(dim=1)
-        del self.unit
+        # One more, for row m: it fills the places that a list leaves empty, at no similarity.
+        self._group = np.append(groups.numpy(), self.count).astype(np.int32)
+        step = self.m if self.m <= _WHOLE else _CHUNK
+        parts = [p for low in range(0, self.m, step) for p in self._lists(unit, low, step)]
+        own, listed, columns, values, limits = map(np.concatenate, zip(*parts, strict=True))
+        order = np.argsort(own)
+        index, similarity = _padded(listed, (columns, self.m), (values, -np.inf))
+        self.index = torch.from_numpy(index[order])
+        # Rows last, as in the weights: numpy is fast at long contiguous lines.
+        self.similarity = np.ascontiguousarray(similarity[order].T)
+        self.threshold = np.ascontiguousarray(limits[order].T)
+        self._listed_group = self._group[np.ascontiguousarray(self.index.numpy().T)]
 
-    def _nearest(self, length: int) -> tuple[Tensor, Tensor]:
-        similarity, index = [], []
-        for low in range(0, self.m, _CHUNK):
-            s = self.unit[low : low + _CHUNK] @ self.unit.T
-            s[torch.arange(s.shape[0]), torch.arange(low, low + s.shape[0])] = -math.inf
-            top = s.topk(length, dim=1)
-            similarity.append(top.values)
-            index.append(top.indices)
-        return torch.cat(similarity), torch.cat(index)
+    def _lists(self, unit: Floats, low: int, step: int) -> Iterator[tuple[NDArray[Any], ...]]:
+        """(r,) rows, (r,) lengths of their lists, the lists end to end, and the thresholds."""
+        s = unit[low : low + step] @ unit.T
+        own = np.arange(low, low + s.shape[0])
+        s[own - low, own] = -np.inf
+        enough = min(self.m - 1, self.k + int(np.bincount(self._group[:-1]).max()))
+        length = min(self.m - 1, self.k + max(8, self.k // 4))
+        while own.size:
+            columns, values, bound = _candidates(s, length)
+            limits = self._thresholds(columns, values, length)
+            # A row that is itself left out has no neighbours, however many of its cluster are near.
+            limits[np.arange(own.size), self._group[own]] = np.inf
+            least = limits.min(1)
+            # What is no candidate lies below the bound by more than a tie. Only rows with too many
+            # neighbours of one group, such as a cluster, need a longer list.
+            done = (least >= bound) | (length >= enough)
+            needed = np.flatnonzero((values >= least[:, None] - _TIE) & done[:, None])
+            listed = np.bincount(needed // values.shape[1], minlength=own.size)
+            yield own[done], listed[done], columns.take(needed), values.take(needed), limits[done]
+            own, s, length = own[~done], s[~done], min(3 * length, enough)
 
-    def _kept(self, group: int | None) -> Tensor:
-        if group is None:
-            return torch.ones_like(self.index, dtype=torch.bool)
-        return self.groups[self.index] != group
+    def _thresholds(self, columns: Ints, values: Floats, length: int) -> Floats:
+        """(r, count + 1) similarity of the k-th candidate, without each group and without none.
 
-    def _threshold(self, kept: Tensor) -> Tensor:
-        """(m, 1) similarity of the k-th kept neighbour; -inf where the list is too short."""
-        position = (kept.cumsum(1) < self.k).sum(1, keepdim=True)
-        padded = torch.cat([self.similarity, self.similarity.new_full((self.m, 1), -math.inf)], 1)
-        return padded.gather(1, position)
+        -inf if not among the `length` nearest. Without a group, it stands as many places behind
+        the k-th of all as there are rows of the group with under k others before them.
+        """
+        rows, width = columns.shape
+        order = np.argsort(-values, axis=1)[:, :length] + np.arange(rows)[:, None] * width
+        # Sorted by group, then by place: in one key, as numpy sorts small integers fastest.
+        key = self._group[columns.take(order)] * np.int32(length)
+        key = np.sort(key + np.arange(length, dtype=np.int32), axis=1)
+        group = key // np.int32(length)
+        bins = (group + np.arange(rows)[:, None] * (self.count + 1)).ravel()
+        size = np.bincount(bins, minlength=rows * (self.count + 1))
+        same = np.arange(bins.size) - (size.cumsum() - size)[bins]
+        others = (key - group * np.int32(length)).ravel() - same
+        late = np.bincount(bins, others < self.k, size.size).astype(np.int64).reshape(rows, -1)
+        place = np.minimum(self.k - 1 + late, length) + np.arange(rows)[:, None] * (length + 1)
+        nearest = np.full((rows, length + 1), -np.inf)
+        nearest[:, :length] = values.take(order)
+        return nearest.take(place)
 
-    def _resolved(self, group: int | None) -> bool:
-        """Whether no tie at the k-th distance runs over the end of the list."""
-        threshold = self._threshold(self._kept(group))
-        return bool((self.similarity[:, -1:] < threshold - _TIE).all())
+    def weights(self, deletions: slice) -> Tensor:
+        """(g, length * m) weights, place by place, without groups; without none is the last.
 
-    def weights(self, group: int | None) -> Tensor:
-        """(m, length) weights, summing to k, by ascending index, without one group's rows."""
+        They sum to k over a row's list, or to 0 where the row itself is left out.
+        """
         if self.index.numel() * (self.count + 1) <= _CACHED:
-            return self._all_weights[-1 if group is None else group]
-        return self._weights(group)
+            return self._all_weights[deletions]
+        return self._weights(deletions)
 
     @cached_property
-    def _all_weights(self) -> list[Tensor]:
-        return [self._weights(g) for g in (*range(self.count), None)]
+    def _all_weights(self) -> Tensor:
+        return self._weights(slice(None))
 
-    def _weights(self, group: int | None) -> Tensor:
-        nearer, tied = self._split(group)
-        share = self._share(nearer, tied)
-        return (nearer.float() + tied.float() * share[:, None]).gather(1, self.order)
-
-    def _split(self, group: int | None) -> tuple[Tensor, Tensor]:
-        """(m, length) which listed rows lie nearer than the k-th distance, and which at it."""
-        kept = self._kept(group)
-        threshold = self._threshold(kept)
-        nearer = kept & (self.similarity > threshold + _TIE)
-        return nearer, kept & ((self.similarity - threshold).abs() <= _TIE)
-
-    def _share(self, nearer: Tensor, tied: Tensor) -> Tensor:
-        """(m,) weight of each tied row: what the nearer ones leave of k."""
-        return (self.k - nearer.sum(1)).float() / tied.sum(1).clamp_min(1)
+    def _weights(self, deletions: slice) -> Tensor:
+        without = np.arange(self.count + 1, dtype=np.int32)[deletions, None, None]
+        kept = self._listed_group != without
+        threshold = self.threshold[deletions, None]
+        nearer = self.similarity > threshold + _TIE
+        nearer &= kept
+        # No cosine lies below -1. Where fewer than k are kept, at -inf, empty places are not tied.
+        tied = self.similarity >= np.maximum(threshold - _TIE, -2)
+        tied &= kept
+        near = nearer.sum(1, keepdims=True, dtype=np.int32)
+        # What the nearer ones leave of k. They are still among `tied`, and get their 1 below.
+        share = (self.k - near) / np.maximum(tied.sum(1, keepdims=True, dtype=np.int32) - near, 1)
+        weight = tied * np.minimum(share, 1).astype(np.float32)
+        np.maximum(weight, nearer, out=weight)
+        return torch.from_numpy(weight).flatten(1)
 
     @cached_property
     def counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """(m,) number of nearer rows, number of tied rows, and the weight of a tied one."""
-        nearer, tied = self._split(None)
-        return nearer.sum(1).double(), tied.sum(1).double(), self._share(nearer, tied).double()
+        above = torch.from_numpy(self.similarity - self.threshold[-1])
+        nearer, tied = (above > _TIE).sum(0).double(), (above.abs() <= _TIE).sum(0).double()
+        return nearer, tied, (self.k - nearer) / tied.clamp_min(1)
+
+
+def _padded(listed: Ints, *lists: tuple[NDArray[Any], float]) -> list[NDArray[Any]]:
+    """Lists that lie end to end as the rows of a matrix, each with what fills its empty places."""
+    width = int(listed.max())
+    places = np.flatnonzero(np.arange(width) < listed[:, None])
+    matrices = []
+    for flat, fill in lists:
+        matrix = np.full(listed.size * width, fill, flat.dtype)
+        matrix[places] = flat
+        matrices.append(matrix.reshape(-1, width))
+    return matrices
+
+
+def _candidates(s: Floats, length: int) -> tuple[Ints, Floats, Floats]:
+    """The `length` nearest columns of each row and some more: all within two ties of a bound.
+
+    (r, w) indices, ascending, and similarities, padded with the number of columns and -inf; and
+    the (r,) bounds. A bound is the length-th of the maxima of blocks of columns, which the
+    length-th of all columns reaches: selecting from all would take most of a measure's time.
+    """
+    rows, m = s.shape
+    block = m // (4 * length) or m // (2 * length) or 1
+    size = m // block
+    maxima = torch.from_numpy(s)[:, : block * size].unflatten(1, (block, size)).amax(1).numpy()
+    bound = np.partition(maxima, size - length, axis=1)[:, size - length]
+    flat = np.flatnonzero(s >= bound[:, None] - 2 * _TIE)
+    row, column = np.divmod(flat, m)
+    listed = np.bincount(row, minlength=rows)
+    columns, values = _padded(listed, (column, m), (s.take(flat), -np.inf))
+    return columns, values, bound
 
 
 def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
     """Mean share of common neighbours in [0, 1], whole and without each jackknife group."""
-    position = torch.searchsorted(b.sorted_index, a.sorted_index).clamp_max(b.index.shape[1] - 1)
-    common = b.sorted_index.gather(1, position) == a.sorted_index
-
-    def mean(group: int | None) -> float:
-        wa, wb = a.weights(group), b.weights(group).gather(1, position)
-        shares = (torch.minimum(wa, wb) * common).sum(1) / a.k
-        return float(shares.mean() if group is None else shares[a.groups != group].mean())
-
-    return mean(None), [mean(g) for g in range(a.count)]
+    # Row and place of the entries of a's lists that are in b's too, and their place there.
+    position = torch.searchsorted(b.index, a.index).clamp_max_(b.index.shape[1] - 1)
+    common = (b.index.gather(1, position) == a.index) & (a.index < a.m)
+    place, row = common.T.nonzero(as_tuple=True)  # in the order in which the weights lie
+    left, right = place * a.m + row, position[row, place] * a.m + row
+    longest = max(a.index.numel(), b.index.numel())
+    step = max(1, min(_STEP // max(1, len(row)), _CACHED // longest))
+    total = []
+    for low in range(0, a.count + 1, step):
+        wa, wb = (h.weights(slice(low, low + step)) for h in (a, b))
+        least = torch.minimum(wa.index_select(1, left), wb.index_select(1, right))
+        total.append(least.sum(1, dtype=torch.float64))
+    rows = a.m - torch.bincount(a.groups, minlength=a.count + 1)
+    *without, whole = (torch.cat(total) / a.k / rows).tolist()
+    return whole, without
 
 
 def chance(a: Neighbourhood, b: Neighbourhood) -> float:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ringtest import blocks, inference, margins
 from ringtest.measure import NotMeasurable, measures
+from ringtest.probes import neighbours
 from ringtest.probes.neighbours import Neighbourhood, chance, neighbourhood_size, overlap
 
 TIE = 1e-9
@@ -99,8 +100,48 @@ def test_unequal_groups_such_as_clusters(rng):
     check(x, x + rng.normal(size=x.shape), 5, groups)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.9])
+def test_neighbours_nearly_all_in_one_other_group(share, rng):
+    """Without it, the k-th neighbour lies far beyond the first list: up to its own size."""
+    centres = 5 * rng.normal(size=(2, 4))
+    x = centres[np.arange(120) % 2] + rng.normal(size=(120, 4))
+    groups = np.where(rng.random(120) < share, 0, rng.integers(1, 4, size=120))
+    assert (groups == 3).any()
+    check(x, x + 0.5 * rng.normal(size=x.shape), 5, groups)
+
+
+def test_where_fewer_than_k_rows_stay_all_of_them_are_neighbours(rng):
+    x, y = rng.normal(size=(2, 60, 4))
+    groups = np.where(np.arange(60) < 57, 0, 1)
+    (_, without), _ = fast(x, y, 5, groups)
+    assert without[0] == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize("limit", ["_WHOLE", "_CACHED", "_STEP"])
+@pytest.mark.parametrize("values", [None, 7])
+def test_in_pieces_as_at_once(limit, values, rng, monkeypatch):
+    """Cosines of some rows at a time, weights not kept, or a few deletions at a time."""
+    x, y = rng.normal(size=(2, 150, 4))
+    if values:
+        x, y = x[rng.integers(0, values, size=150)], y[rng.integers(0, values, size=150)]
+    groups = np.minimum(np.arange(150) // 5, 19)
+    (whole, without), _ = fast(x, y, 6, groups)
+    monkeypatch.setattr(neighbours, limit, 5000 if limit == "_CACHED" else 100)
+    monkeypatch.setattr(neighbours, "_CHUNK", 64)
+    (again, pieces), _ = fast(x, y, 6, groups)
+    assert again == pytest.approx(whole, abs=1e-9)
+    assert pieces == pytest.approx(without, abs=1e-9)
+
+
+def test_blocks_of_columns_lose_no_neighbour(rng):
+    """Enough rows for the search in blocks, and the nearest all in a few of them."""
+    x = rng.normal(size=(230, 3))
+    x[::4] = x[0] + 0.01 * rng.normal(size=(58, 3))
+    check(x, x + 0.3 * rng.normal(size=x.shape), 5, np.arange(230) % 3)
+
+
 def test_long_lists_of_ties_are_resolved_exactly(rng):
-    """Ties at the k-th distance run far beyond the first list of 2k + 16."""
+    """Ties at the k-th distance run far beyond the first list of k + 8."""
     x = np.vstack([np.tile([1.0, 0.0], (70, 1)), np.tile([0.0, 1.0], (50, 1))])
     x[:, 0] += 0.1
     y = np.vstack([np.tile([1.0, 0.0], (60, 1)), np.tile([0.0, 1.0], (60, 1))])
