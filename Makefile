@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all lint format clean
+.PHONY: help venv demo test test-all lint validity format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -41,6 +41,10 @@ test: lint ## lint, then the tests that are not slow
 
 test-all: lint ## lint, then every test
 	@$(PYTEST) -m 'slow or not slow'
+
+validity: venv ## audit the audit: specimens, verdicts, tables and figures (hours the first time, minutes after)
+	@$(PIP) install -c constraints.txt -e '.[validity]'
+	@$(BIN)/python -m benchmarks.validity
 
 format: venv ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -1,0 +1,1 @@
+"""Does the verdict tell the truth? The audit, audited: run ``make validity``."""

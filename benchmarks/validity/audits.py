@@ -1,0 +1,209 @@
+"""The audit of all specimens, in every view a user might give of them, kept as cells.
+
+A view says what the audit is given: the whole ensemble or one member, references or none. Cells are
+kept under a key of everything that decides them but the floors and margins, so that a change of
+rules or constants is judged again in seconds: models look once, judges as often as one likes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+from benchmarks.validity import cache
+from benchmarks.validity.specimens import DISTILLED_REFERENCES, MEMBERS, REFERENCES, World
+from ringtest import AuditData, evidence, road, stages
+from ringtest.case import Case
+from ringtest.evidence import Evidence, Wanted
+from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
+from ringtest.model import evaluating
+from ringtest.plan import Stage
+from ringtest.probes.twin_spread import MEAN_OUTPUTS
+
+CHUNK = 16
+"""Students of one audit: the teacher's part is computed once for all of them."""
+Cells = dict[str, dict[str, Any]]
+"""View -> key of the condition -> measure -> content."""
+JUDGED = ("clean", "off_support", "certified", "unlabelled")
+"""Roles of the conditions that a verdict rests on."""
+ALTERNATIVES = ("attack.pgd@0.1", "noise.input@0.3")
+"""Conditions that are read besides, as what a user could look at today."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What an audit is given besides student and benchmark."""
+
+    members: int
+    references: str | None
+    """Family of the references, of the student's own architecture where there are any."""
+
+
+VIEWS = {
+    "members": View(3, None),
+    "references": View(3, REFERENCES),
+    "distilled": View(3, DISTILLED_REFERENCES),
+    "single": View(1, None),
+    "single, references": View(1, REFERENCES),
+}
+
+
+COPIES = "copies"
+"""References that were made of the student and the teacher alone; see `questions.copies`."""
+OF_COPIES = {"copies": View(3, COPIES), "single, copies": View(1, COPIES)}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Students of one architecture that are audited together."""
+
+    world: str
+    architecture: str
+    students: tuple[str, ...]
+
+
+def chunks(world: World, only: Iterable[str] | None = None) -> list[Chunk]:
+    """All specimens of a world in groups; ``only`` names those that are wanted."""
+    wanted = None if only is None else set(only)
+    names: dict[str, list[str]] = {}
+    for batch in world.batches:
+        if batch.family not in (MEMBERS, REFERENCES, DISTILLED_REFERENCES):
+            mine = [n for n in batch.names if wanted is None or n in wanted]
+            names.setdefault(batch.architecture, []).extend(mine)
+    return [
+        Chunk(world.name, kind, tuple(found[i : i + CHUNK]))
+        for kind, found in names.items()
+        for i in range(0, len(found), CHUNK)
+    ]
+
+
+def case(
+    world: World,
+    chunk: Chunk,
+    data: AuditData | None = None,
+    seed: int = 0,
+    references: Sequence[nn.Module] | None = None,
+) -> Case:
+    """The audit of a chunk, with the references of all views and what a verdict rests on.
+
+    ``references`` of one's own take the place of the world's, for the views that ask for `COPIES`.
+    """
+    models = _models(world)
+    found = [_references(world, f, chunk.architecture) for f in (REFERENCES, DISTILLED_REFERENCES)]
+    honest = [models[n] for names in found for n in names] if references is None else references
+    made = road.prepare(
+        list(cache.teacher(world).values()),
+        {name: models[name] for name in chunk.students},
+        data or audit_data(world),
+        world.task,
+        references=list(honest) or None,
+        seed=seed,
+    )
+    asked = [_lean(s) for s in made.plan.stages]
+    kept = tuple(s for s in asked if s is not None)
+    return replace(made, plan=replace(made.plan, stages=kept, not_measured=()))
+
+
+def viewed(world: World, chunk: Chunk, made: Case, view: View) -> Case:
+    """The same audit with what a view gives it."""
+    of_labels = len(_references(world, REFERENCES, chunk.architecture))
+    references = {
+        None: [],
+        REFERENCES: made.references[:of_labels],
+        DISTILLED_REFERENCES: made.references[of_labels:],
+        COPIES: made.references,
+    }
+    return replace(
+        made, members=made.members[: view.members], references=references[view.references]
+    )
+
+
+@lru_cache(maxsize=2)
+def _models(world: World) -> dict[str, nn.Module]:
+    return {n: m for _, found in cache.everything(world) for n, m in found.items()}
+
+
+@lru_cache(maxsize=2)
+def audit_data(world: World) -> AuditData:
+    """The benchmark as the audit gets it."""
+    return AuditData(*world.data, unlabelled=dict(world.unlabelled), **world.audit)
+
+
+def _references(world: World, family: str, architecture: str) -> list[str]:
+    """Those of the student's architecture; of the members' where the world has none such."""
+    found = {b.architecture: b.names for b in world.batches if b.family == family}
+    return found.get(architecture, found.get(world.teacher, []))
+
+
+def _lean(stage: Stage) -> Stage | None:
+    """A stage with judged measures alone; None for what no verdict rests on."""
+    if stage.condition.role in JUDGED:
+        kept = tuple(m for m in stage.measures if m.group is not None or m.id == "shift.domain_auc")
+    elif stage.condition.key in ALTERNATIVES:
+        kept = stage.measures
+    else:
+        return None
+    needs = frozenset().union(*(m.needs for m in kept))
+    wanted = Wanted("outcomes" in needs, "sample" in needs, "layers" in needs, False)
+    return replace(stage, measures=kept, wanted=wanted)
+
+
+def once(entry: Measure) -> Measure:
+    """The measure, computing once what several views ask for; good for one condition."""
+    made = copy.copy(entry)
+    if isinstance(entry, PairMeasure):
+        made.prepare = _kept_by(lambda shown, _: shown.subject, entry.prepare)  # type: ignore[attr-defined]
+        made.compare = _kept_by(lambda a, b: (id(a), id(b)), entry.compare)  # type: ignore[attr-defined]
+    elif isinstance(entry, ModelMeasure):
+        twins = entry.id == "structure.twin_spread"
+        key = _with_members if twins else lambda shown, _: shown.subject
+        made.read = _kept_by(key, entry.read)  # type: ignore[attr-defined]
+    return made
+
+
+def _with_members(shown: Evidence, at: Setting) -> tuple[str, float]:
+    """What twins depend on: the model, and the mean outputs of the members of a view."""
+    mean = at.shared.get(MEAN_OUTPUTS)
+    return shown.subject, 0.0 if mean is None else float(mean.sum())
+
+
+def _kept_by(key: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    kept: dict[Any, Any] = {}
+
+    def call(*args: Any) -> Any:
+        name = key(*args)
+        if name not in kept:
+            kept[name] = function(*args)
+        return kept[name]
+
+    return call
+
+
+def run(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIEWS)) -> Cells:
+    """Cells of some views.
+
+    All models look once under each condition, and every view reads what it needs of that.
+    """
+    cases = {name: viewed(world, chunk, made, (VIEWS | OF_COPIES)[name]) for name in views}
+    out: dict[str, dict[str, Any]] = {name: {} for name in cases}
+    clean: dict[str, Evidence] = {}
+    with evaluating(made.models):
+        for stage in made.plan.stages:
+            gathered = evidence.gather(
+                stage.condition, made.models, [], made.data, made.task, stage.wanted, made.seed
+            )
+            for name, shown in gathered.evidence.items():
+                shown.clean = clean.get(name)
+            clean = clean or gathered.evidence
+            entries = [once(m) for m in stage.measures]
+            for name, mine in cases.items():
+                at = stages.setting(mine, stage.condition, gathered)
+                out[name][stage.condition.key] = {
+                    e.id: stages.compute(mine, e, gathered, at) for e in entries
+                }
+    return out

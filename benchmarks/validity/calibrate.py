@@ -1,0 +1,86 @@
+"""Floors from honest specimens alone, and what they are worth on families that they never saw.
+
+A floor is the harm below which an honest model must be able to *pass*: the upper bound of its
+one-sided interval must lie under the margin. So the floor of a kind of row is a quantile, over the
+honest specimens of the calibration families, of that bound. Faults are never looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.validity.cases import Case, kind_of
+from ringtest import margins
+
+QUANTILE = 0.95
+"""Share of the honest specimens of the calibration that a floor lets pass on one kind of row."""
+LEAST = 0.02
+"""No floor is lower: where all honest specimens happen to agree, a sample says too little."""
+
+
+def bounds(cases: Iterable[Case]) -> pd.DataFrame:
+    """Upper one-sided bound of harm of every judged row of every case, with its kind and family."""
+    out: list[dict[str, Any]] = []
+    for case in cases:
+        for row in case.audited.rows:
+            if not (row.headline and row.group and row.group != "benchmark" and row.measured):
+                continue
+            t = pvalues_quantile(row.df)
+            out.append(
+                {
+                    "world": case.truth.world, "family": case.truth.family, "name": case.truth.name,
+                    "truth": case.truth.truth, "view": case.view, "elsewhere": case.elsewhere,
+                    "kind": kind_of(row, case.own), "harm": row.harm,
+                    "bound": row.harm + t * row.se,
+                    "counts": case.benchmark.harm < margins.BENCHMARK,
+                }
+            )  # fmt: skip
+    return pd.DataFrame(out).drop_duplicates(["world", "name", "kind", "harm", "bound"])
+
+
+def pvalues_quantile(df: float) -> float:
+    """One-sided t quantile at the level of every test."""
+    from scipy import special
+
+    return float(special.stdtrit(df, 1 - margins.ALPHA))
+
+
+def floors(
+    found: pd.DataFrame, quantile: float = QUANTILE, least: float = LEAST
+) -> dict[str, float]:
+    """A floor for each kind of row: the weighted quantile of honest bounds, families alike."""
+    honest = found[(found["truth"] == "sound") & found["counts"]]
+    out = {}
+    for kind, rows in honest.groupby("kind"):
+        size = rows.groupby(["world", "family"])["bound"].transform("size")
+        out[str(kind)] = max(least, weighted_quantile(rows["bound"], 1.0 / size, quantile))
+    return out
+
+
+def weighted_quantile(values: Any, weights: Any, quantile: float) -> float:
+    """The least value below or at which a share of the weight lies."""
+    order = np.argsort(np.asarray(values))
+    v, w = np.asarray(values, float)[order], np.asarray(weights, float)[order]
+    share = np.cumsum(w) / w.sum()
+    return float(v[min(int(np.searchsorted(share, quantile)), len(v) - 1)])
+
+
+def halves(names: Collection[str], seed: int) -> tuple[set[str], set[str]]:
+    """Two random halves of names."""
+    order = np.random.default_rng(seed).permutation(sorted(names))
+    middle = len(order) // 2
+    return set(order[:middle]), set(order[middle:])
+
+
+def of_families(cases: Sequence[Case], families: Collection[str]) -> list[Case]:
+    """The cases of some families."""
+    return [c for c in cases if c.truth.family in families]
+
+
+def of_worlds(cases: Sequence[Case], worlds: Collection[str]) -> list[Case]:
+    """The cases of some worlds."""
+    return [c for c in cases if c.truth.world in worlds]

@@ -1,0 +1,59 @@
+"""What floors are worth on families and worlds that they were not set on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from benchmarks.validity import calibrate
+from benchmarks.validity.cases import Case, table
+
+HALVES = 5
+"""Random halves of families and of worlds that are tried."""
+
+
+def worlds_out(cases: Sequence[Case]) -> pd.DataFrame:
+    """Every world under floors that were set on the honest specimens of the other worlds."""
+    found = calibrate.bounds(cases)
+    out = []
+    for world in dict.fromkeys(c.truth.world for c in cases):
+        floors = calibrate.floors(found[found["world"] != world])
+        out.append(table([c for c in cases if c.truth.world == world], floors))
+    return pd.concat(out, ignore_index=True)
+
+
+def families_out(cases: Sequence[Case]) -> pd.DataFrame:
+    """Every family under floors that were set without it, in all worlds."""
+    found = calibrate.bounds(cases)
+    out = []
+    for family in dict.fromkeys(c.truth.family for c in cases):
+        floors = calibrate.floors(found[found["family"] != family])
+        out.append(table([c for c in cases if c.truth.family == family], floors))
+    return pd.concat(out, ignore_index=True)
+
+
+def halves_out(cases: Sequence[Case], repeats: int = HALVES) -> pd.DataFrame:
+    """Half of the families in half of the worlds, under floors set on the other halves.
+
+    Column ``repeat`` tells the random splits apart; both directions of each are taken.
+    """
+    found = calibrate.bounds(cases)
+    families = {c.truth.family for c in cases}
+    worlds = {c.truth.world for c in cases}
+    out = []
+    for repeat in range(repeats):
+        pairs = [calibrate.halves(families, repeat), calibrate.halves(worlds, repeat)]
+        if len(worlds) == 1:
+            pairs[1] = (worlds, worlds)
+        for here, there in ((0, 1), (1, 0)):
+            mine = found["family"].isin(pairs[0][here]) & found["world"].isin(pairs[1][here])
+            rest = [
+                c
+                for c in cases
+                if c.truth.family in pairs[0][there] and c.truth.world in pairs[1][there]
+            ]
+            if rest and mine.any():
+                floors = calibrate.floors(found[mine])
+                out.append(table(rest, floors).assign(repeat=repeat))
+    return pd.concat(out, ignore_index=True)

@@ -1,0 +1,39 @@
+"""The open questions about nulls and floors, one file each: what was tried, and what it showed.
+
+Each file has ``answer(pool, cases, truths) -> {title: table}``; `docs/validity.md` draws the
+conclusions. The letters are those of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.validity import report
+from benchmarks.validity.cases import Case
+from benchmarks.validity.steps import Truths
+
+QUESTIONS = {
+    "a": "kin",
+    "b": "copies",
+    "c": "single",
+    "d": "conditions",
+    "e": "distilled",
+    "f": "unlabelled",
+    "g": "structure",
+    "h": "joint",
+    "i": "domain",
+    "j": "dictionary",
+}
+"""Letter -> module of this folder."""
+
+
+def answer(
+    pool: ProcessPoolExecutor | None, cases: Sequence[Case], truths: Truths, out: Path
+) -> None:
+    """Answer all questions; writes question-LETTER.md."""
+    for letter, name in QUESTIONS.items():
+        found = import_module(f"{__name__}.{name}").answer(pool, cases, truths)
+        report.write(out / f"question-{letter}.md", found)

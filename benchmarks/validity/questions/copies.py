@@ -1,0 +1,120 @@
+"""(b) Reference copies: the student's architecture, fresh weights, taught by the teacher alone.
+
+What a user has for every student is the teacher and the audit's own inputs. Recipes differ in what
+the copies are shown (the inputs themselves, half of their features from another row, noise) and in
+how long they learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.validity import audits, cache, families, tables
+from benchmarks.validity import cases as cases_
+from benchmarks.validity.audits import Chunk
+from benchmarks.validity.cases import Case
+from benchmarks.validity.fitting import Lesson, combined, fit, fresh, rng
+from benchmarks.validity.pool import each
+from benchmarks.validity.specimens import World
+from benchmarks.validity.steps import Truths
+from benchmarks.validity.worlds import load
+
+WORLDS = ("digits", "diamonds")
+FAMILIES = (
+    "sibling", "sibling other", "distilled", "distilled other",
+    "clean only", "noise only", "narrow",
+)  # fmt: skip
+EACH = 3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How copies are taught."""
+
+    name: str
+    mixed: float
+    """Share of rows with half of their features from another row."""
+    noise: float
+    """SD of added noise, in each feature's own SD."""
+    steps: float
+    """Relative to the world's own number of updates."""
+    copies: int = 2
+
+
+RECIPES = (
+    Recipe("inputs alone", 0.0, 0.0, 1.0),
+    Recipe("mixed and noise .5", 0.5, 0.5, 1.0),
+    Recipe("mixed and noise 1", 0.5, 1.0, 1.0),
+    Recipe("mixed and noise .5, a third of the steps", 0.5, 0.5, 0.33),
+    Recipe("mixed and noise .5, twice the steps", 0.5, 0.5, 2.0),
+    Recipe("mixed and noise .5, 4 copies", 0.5, 0.5, 1.0, 4),
+)
+
+
+def made(world: World, members: Sequence[nn.Module], net: str, recipe: Recipe) -> list[nn.Module]:
+    """Copies of an architecture as a recipe says."""
+    seeds = range(recipe.copies)
+    lessons = []
+    for seed in seeds:
+        inputs = shown(world.data[0], recipe, seed)
+        lessons.append(Lesson(inputs, combined(world, members, inputs)))
+    models = [fresh(world, net, 950 + seed) for seed in seeds]
+    steps = max(100, round(recipe.steps * world.steps[net]))
+    return fit(
+        world, models, lessons, list(seeds), steps=steps, together=families._linear(models[0])
+    )
+
+
+def shown(inputs: Tensor, recipe: Recipe, seed: int) -> Tensor:
+    """The inputs many times over, changed as a recipe says."""
+    draw = rng(seed, "copies")
+    x = inputs.repeat(families.COPIES, *[1] * (inputs.dim() - 1))
+    other = x[torch.randperm(len(x), generator=draw)]
+    swap = torch.rand(x.shape, generator=draw) < 0.5
+    rows = torch.rand(len(x), *[1] * (x.dim() - 1), generator=draw) < recipe.mixed
+    x = torch.where(swap & rows, other, x)
+    level = recipe.noise * torch.rand(len(x), *[1] * (x.dim() - 1), generator=draw)
+    return x + level * inputs.std(0) * torch.randn(x.shape, generator=draw)
+
+
+def answer(
+    pool: ProcessPoolExecutor | None, cases: Sequence[Case], truths: Truths
+) -> dict[str, pd.DataFrame]:
+    """Rates with copies of each recipe as references, for the ensemble and for a single teacher."""
+    jobs = []
+    for name in WORLDS:
+        if not any(c.truth.world == name for c in cases):
+            continue
+        world = load(name)
+        names = [n for b in world.batches if b.family in FAMILIES for n in b.names[:EACH]]
+        for chunk in audits.chunks(world, names):
+            known = {n: truths[name, n] for n in chunk.students}
+            jobs += [(chunk, known, recipe) for recipe in RECIPES]
+    found = [line for lines in each(pool, "reference copies", _audit, jobs) for line in lines]
+    frame = pd.DataFrame(found)
+    out = []
+    for (recipe, view), part in frame.groupby(["recipe", "view"], sort=False):
+        figures = tables.figures(part)
+        kept = ("sound / fractured", "false alarms", "sound called sound", "catches",
+                "fractured called sound", "AUROC of strength")  # fmt: skip
+        out.append({"recipe": recipe, "audit": view, **{k: figures[k] for k in kept}})
+    return {"Reference copies": pd.DataFrame(out)}
+
+
+def _audit(job: tuple[Chunk, dict[str, Any], Recipe]) -> list[dict[str, Any]]:
+    chunk, known, recipe = job
+    world = load(chunk.world)
+    members = list(cache.teacher(world).values())
+    copies = made(world, members, chunk.architecture, recipe)
+    found = cases_.of_chunk(
+        world, chunk, known, list(audits.OF_COPIES),
+        leaves=[(False, cases_.without_unlabelled)], references=copies,
+    )  # fmt: skip
+    return [{**line, "recipe": recipe.name} for line in cases_.table(found).to_dict("records")]

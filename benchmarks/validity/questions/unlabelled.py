@@ -1,0 +1,89 @@
+"""(f) Inputs from elsewhere: how many, how pure, how close to the benchmark?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+import pandas as pd
+
+from benchmarks.validity import cases as cases_
+from benchmarks.validity import experiments, tables
+from benchmarks.validity.cases import Case
+from benchmarks.validity.experiments import Mixture, Trial
+from benchmarks.validity.specimens import World
+from benchmarks.validity.statistics import shown
+from benchmarks.validity.steps import Truths
+from benchmarks.validity.worlds import load
+
+WORLDS = ("digits", "diamonds")
+FAMILIES = (
+    "sibling", "distilled", "distilled other", "clean only", "noise only", "narrow", "diluted",
+)  # fmt: skip
+EACH = 4
+"""Specimens of a family and architecture."""
+COUNTS = (100, 200, 350, 0)
+HOME = (0.25, 0.5, 0.75, 1.0)
+CLOSE = (0.25, 0.5, 0.75)
+
+
+def trials(world: World) -> list[Trial]:
+    """One set at a time, with fewer rows, with rows of the benchmark mixed in, and drawn near."""
+    names = tuple(n for b in world.batches if b.family in FAMILIES for n in b.names[:EACH])
+    source = next(iter(world.unlabelled))
+    asked = [("rows", str(n or "all"), Mixture(source, n)) for n in COUNTS]
+    asked += [("from home", f"{h:.0%}", Mixture(source, home=h)) for h in HOME]
+    asked += [("drawn near by", f"{c:.0%}", Mixture(source, closeness=c)) for c in CLOSE]
+    return [
+        Trial(world.name, names, f"{what}|{value}", unlabelled={source: mixture})
+        for what, value, mixture in asked
+    ]
+
+
+def answer(
+    pool: ProcessPoolExecutor | None, cases: Sequence[Case], truths: Truths
+) -> dict[str, pd.DataFrame]:
+    """Rates with each set, beside those without any."""
+    here = [w for w in WORLDS if any(c.truth.world == w for c in cases)]
+    asked = [t for w in here for t in trials(load(w))]
+    found = experiments.run(pool, "unlabelled", asked, truths)
+    out = []
+    for trial, mine in zip(asked, found, strict=True):
+        frame = cases_.table([c for c in mine if c.elsewhere])
+        what, _, value = trial.label.partition("|")
+        out.append({"world": trial.world, "what": what, "value": value, **_line(mine, frame)})
+        if trial.label == "rows|all":
+            bare = cases_.table([c for c in mine if not c.elsewhere])
+            out.append({"world": trial.world, "what": "none", "value": "", **_line([], bare)})
+    return {"One set of inputs from elsewhere": pd.DataFrame(out)}
+
+
+def _line(found: Sequence[Case], frame: pd.DataFrame) -> dict[str, str]:
+    known = tables.counted(frame)
+    honest, bad = (known[known["truth"] == t] for t in ("sound", "fractured"))
+    return {
+        "domain AUC": domain(found),
+        "counts as elsewhere": judged(found),
+        "false alarms": shown(tables.label_rate(honest, "fractured")),
+        "sound called sound": shown(tables.label_rate(honest, "sound")),
+        "catches": shown(tables.label_rate(bad, "fractured")),
+        "fractured called sound": shown(tables.label_rate(bad, "sound")),
+    }
+
+
+def domain(found: Sequence[Case]) -> str:
+    """How well the members tell the set from the benchmark."""
+    values = [
+        r.teacher for c in found for r in c.audited.rows
+        if r.measure == "shift.domain_auc" and r.measured and c.elsewhere
+    ]  # fmt: skip
+    return f"{values[0]:.2f}" if values else "–"
+
+
+def judged(found: Sequence[Case]) -> str:
+    """Whether the set's rows are judged."""
+    rows = [
+        r for c in found if c.elsewhere for r in c.audited.rows
+        if r.condition.startswith("shift.unlabelled") and r.group is not None
+    ]  # fmt: skip
+    return "–" if not rows else "yes" if any(r.headline for r in rows) else "no"
