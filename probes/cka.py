@@ -75,12 +75,11 @@ def hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
 
 
 def compare(a: Prepared, b: Prepared) -> Estimate:
-    """Atanh of the debiased CKA of two prepared layers, with its jackknife influences."""
+    """Atanh of the attenuated CKA of two prepared layers, with its jackknife influences."""
     cross, without = hsic_and_deletions(a, b)
-    limit = margins.CKA_CLIP
 
     def z(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
-        return ratio(xy, xx, yy).clamp(-limit, limit).atanh()
+        return (margins.CKA_RELIABILITY * ratio(xy, xx, yy).clamp(-1.0, 1.0)).atanh()
 
     value = float(z(cross, a.own, b.own))
     deleted = z(without, a.own_without, b.own_without).numpy()
@@ -92,8 +91,9 @@ class CKA(PairMeasure):
     """Debiased linear centred kernel alignment of two layers.
 
     Rows (m, d1) and (m, d2) of the same inputs, any widths; about [-1, 1], 1 for codes that are
-    equal up to rotation and scale, 0 in expectation for unrelated ones. Judged as atanh(CKA).
-    One row moved far enough drives it to 0, so it is never evidence alone.
+    equal up to rotation and scale, 0 in expectation for unrelated ones. Judged as atanh(.9 CKA),
+    on which honest training runs scatter alike wherever they lie. One row moved far enough drives
+    it to 0, so it is never evidence alone.
 
     Source: Song et al. 2012 (unbiased HSIC); Kornblith et al. 2019; Murphy et al. 2024 (debiasing).
     """
@@ -105,7 +105,7 @@ class CKA(PairMeasure):
     invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
     null_value = 0.0
     group = "global geometry"
-    statistic = "atanh(cka)"
+    statistic = f"atanh({margins.CKA_RELIABILITY:g} cka)"
     unit = "z"
     needs = frozenset({"sample", "moments", "cross_model"})
     on = ("clean", "off_support", "certified", "unlabelled")
@@ -121,11 +121,11 @@ class CKA(PairMeasure):
 
     def raw(self, value: float) -> float:
         """CKA from z."""
-        return math.tanh(value)
+        return math.tanh(value) / margins.CKA_RELIABILITY
 
     def slope(self, value: float) -> float:
-        """D tanh(z) / dz."""
-        return 1.0 - math.tanh(value) ** 2
+        """D CKA / dz."""
+        return (1.0 - math.tanh(value) ** 2) / margins.CKA_RELIABILITY
 
     def chance(self, prepared: Sequence[Any]) -> float:
         """Unrelated codes have CKA 0 after debiasing."""

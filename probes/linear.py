@@ -47,7 +47,7 @@ class Concept:
         return 0.0 if self.classes is None else float(self.columns.mean(0).max())
 
     def score(self, predicted: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
-        """(m,) score of each row: 1 where right, or 1 - squared error / variance."""
+        """(m,) score of each row: 1 where right, or 1 - squared error / variance, without bound."""
         if self.classes is not None:
             right = (predicted.argmax(-1) == self.classes[rows]).double()
             # argmax gives NaN a class.

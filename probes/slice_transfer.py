@@ -24,13 +24,15 @@ class SliceTransfer(ModelMeasure):
 
     Last hidden layer (m, d) and the target; two to ten slices of at least 100 rows of one group
     column, the largest if there are more, all slices weighted alike. Ridge, penalty 0.01 a row,
-    standardised, five folds. In [-1, 1] for classes; lower is better, 0: one direction serves all.
+    standardised, five folds. A row of a
+    concept with values scores at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one
+    direction serves all.
     """
 
     id = "probe.slice_transfer"
     about = "probe score in its own slice minus that of the other slices' probes, per group column"
     direction = "lower"
-    range = (-np.inf, np.inf)
+    range = (-2.0, 2.0)
     invariant_to = frozenset({PERMUTATION, SCALE})
     null_value = None
     group = "slice transfer"
@@ -68,7 +70,8 @@ class SliceTransfer(ModelMeasure):
         for i, (rows, fold) in enumerate(zip(slices, folds, strict=True)):
             # A row meets probes of one size only: its own slice's and the others' without a fold.
             own, *others = (
-                concept.score(by_fold(p, x[rows], fold), rows)
+                # Far outside its own slice a linear probe of values is wrong without bound.
+                concept.score(by_fold(p, x[rows], fold), rows).clamp_min(-1.0)
                 for p in [probes[i], *probes[:i], *probes[i + 1 :]]
             )
             gap[rows] = (own - torch.stack(others).mean(0)).numpy()

@@ -15,7 +15,7 @@ from torch import Tensor
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, close_to
-from ringtest.shift import common, images, tokens
+from ringtest.shift import common, images, sequences, tokens
 
 if TYPE_CHECKING:
     from ringtest.model import Model
@@ -66,7 +66,7 @@ def dictionary(data: AuditData) -> dict[str, Change]:
     if common.is_images(data):
         return _of_images(*common.value_range(data))
     if common.is_numeric(data):
-        return _of_numbers(data)
+        return _of_numbers(data) | _of_steps(data)
     if common.is_tokens(data):
         return _of_tokens(data)
     return {}
@@ -127,13 +127,57 @@ def _of_numbers(data: AuditData) -> dict[str, Change]:
         return lambda x, _: mean.to(x.device) + factor * (x - mean.to(x.device))
 
     single = range(columns) if 1 < columns <= SINGLE_FLIPS else ()
+
+    def noise(level: float) -> Change:
+        return lambda x, rng: x + level * sd.to(x.device) * common.normal(x.shape, rng, x)
+
     return {f"flip_{c}": flip(c) for c in single} | {
         "flip_all": lambda x, _: centre - x,
         "shift_up": move(0.1),
         "shift_down": move(-0.1),
+        "shift_up_30": move(0.3),
+        "shift_down_30": move(-0.3),
         "scale_up": scale(1.1),
         "scale_down": scale(0.9),
-        "noise": lambda x, rng: x + 0.1 * sd.to(x.device) * common.normal(x.shape, rng, x),
+        "scale_up_30": scale(1.3),
+        "scale_down_30": scale(1 / 1.3),
+        "noise": noise(0.1),
+        "noise_30": noise(0.3),
+    }
+
+
+def _of_steps(data: AuditData) -> dict[str, Change]:
+    """Sequences: shares of their length, factors on their pace, a trend in SD.
+
+    Not where a mask says that steps are padding: what is moved would be padding, too.
+    """
+    if data.modality != "sequence" or data.inputs.ndim != 3 or data.mask is not None:
+        return {}
+    _, sd = common.moments(data)
+    length = data.inputs.shape[1]
+
+    def later(share: float) -> Change:
+        steps = round(share * length) or (1 if share > 0 else -1)
+        return lambda x, _: sequences.moved(x, steps)
+
+    def slower(factor: float) -> Change:
+        return lambda x, _: sequences.stretched(x, factor)
+
+    def trend(by: float) -> Change:
+        return lambda x, _: sequences.trended(x, by * sd.reshape(-1, sd.shape[-1]).mean(0))
+
+    return {
+        "later": later(0.05),
+        "earlier": later(-0.05),
+        "later_15": later(0.15),
+        "earlier_15": later(-0.15),
+        "slower": slower(1.1),
+        "faster": slower(1 / 1.1),
+        "slower_30": slower(1.3),
+        "faster_30": slower(1 / 1.3),
+        "trend_up": trend(0.5),
+        "trend_down": trend(-0.5),
+        "smooth": lambda x, _: sequences.smoothed(x),
     }
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import jsonschema
 import pytest
 
 import ringtest
+from ringtest import margins
 from ringtest.cli import main
 from ringtest.commands import audits as commands
 from ringtest.commands import listings
@@ -168,14 +170,15 @@ def test_another_audit_s_folder_is_taken_only_with_fresh(audited, tmp_path, caps
 def test_plan_shows_cells_passes_and_rows_needed(project, capsys):
     out = project / "nothing here"
     assert main(["plan", str(project / "set.toml"), "--out", str(out), "-q"]) == Exit.PASS
-    shown = capsys.readouterr().out
+    # Lines are broken wherever the numbers let them.
+    shown = " ".join(capsys.readouterr().out.split())
     case = commands.prepare(project / "set.toml")
     assert f"{case.plan.cells} cells" in shown
-    assert f"{case.plan.passes} forward passes" in shown
+    assert f"{case.plan.passes:,} forward passes" in shown
     for stage in case.plan.stages:
         assert stage.condition.kind in shown
     for need in listings.needs(case):
-        assert f"{need.rows}" in shown
+        assert f"{need.rows:,}" in shown
     for word in ("Time: about ", "Memory: about ", "Disk: about "):
         assert word in shown
     assert "already" not in shown
@@ -194,11 +197,17 @@ def test_rows_needed_follow_from_what_is_assumed(project):
     found = {
         (n.measure, n.where): n for n in listings.needs(commands.prepare(project / "set.toml"))
     }
-    # ((z_.95 + z_.80) x .3 / .03)^2 = (2.4865 x 10)^2
-    assert found["outputs.score", "benchmark"].rows == 619
+
+    def wanted(margin):
+        """((z_.95 + z_.80) x .3 / margin)^2, and never under the least n that is judged."""
+        return pytest.approx(max(margins.MIN_N, math.ceil((2.48647 * 0.3 / margin) ** 2)), abs=1)
+
+    assert found["outputs.score", "benchmark"].rows == wanted(margins.BENCHMARK)
+    assert found["outputs.score", "benchmark"].rows > margins.MIN_N
     assert found["outputs.score", "benchmark"].have == 150
     assert found["outputs.agreement", "each unlabelled set"].have == 110
-    assert found["outputs.consistency", "certified"].rows == 100  # the least n that is judged
+    stay = found["outputs.consistency", "certified"]
+    assert stay.rows == wanted(margins.CERTIFIED["function"])
 
 
 def test_layers_says_what_is_read_and_what_is_not(project, capsys):

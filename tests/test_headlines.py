@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ringtest import compare, margins
+from ringtest import compare, margins, pvalues
 from ringtest.compare import Failure, Layers, Likeness, Paired
 from ringtest.condition import Clean, Condition
 from ringtest.errors import Exit
 from ringtest.estimate import Estimate
 from ringtest.headlines import Judge
-from ringtest.largest import CERTIFIED
+from ringtest.largest import CERTIFIED, Drift, certified_row
 from ringtest.measure import Reading, measures
 from ringtest.nulls import OFF_SUPPORT
 from ringtest.policy import Policy
@@ -62,8 +62,8 @@ def like(student, members=1.0, *, left_out=(1.0, 1.0, 1.0), references=None, cha
     )
 
 
-def judge(members=3, same=True, references=False, embedding=False) -> Judge:
-    return Judge(members, same, references, embedding, Layers("t", "s"), 0)
+def judge(members=3, same=True, references=False, embedding=False, kindred=True) -> Judge:
+    return Judge(members, same, references, embedding, Layers("t", "s"), 0, kindred)
 
 
 def paired(student, teacher, se=0.001, statistic="x", **more) -> Paired:
@@ -80,13 +80,19 @@ def only(rows, **fields):
 # -- the member test -------------------------------------------------------------------------------
 
 
-def band_margin(a, s0, floor):
-    """Design section 5, by hand."""
-    m = len(a)
+def floor(where, group, own=True):
+    """Against models of the student's own architecture some floors are lower."""
+    special = margins.OWN_FLOORS[where].get(group) if own else None
+    return margins.FLOORS[where][group] if special is None else special
+
+
+def band(a, group):
+    """How far another member would lie from these, by hand."""
+    m, s0, weight = len(a), margins.BAND_PRIOR_SD[group], margins.BAND_PRIOR_DF
     kappa = (m - 1) / (m - 2) * math.sqrt(1 + 1 / m)
-    nu = 8 + m - 1
-    v = (8 * s0**2 + (m - 1) * (kappa * np.std(a, ddof=1)) ** 2) / nu
-    return max(floor, stats.t.ppf(0.95, nu) * math.sqrt(v))
+    nu = weight + m - 1
+    v = (weight * s0**2 + (m - 1) * (kappa * np.std(a, ddof=1)) ** 2) / nu
+    return stats.t.ppf(1 - margins.ALPHA, nu) * math.sqrt(v)
 
 
 @pytest.mark.parametrize("entry", [CKA, NEAR])
@@ -99,10 +105,10 @@ def test_the_margin_of_the_member_test(entry, spread, members):
     for name, a in (("x", first), ("y", second)):
         j.see_likeness(entry, At("off_support", name), like(0.6, 1.0, left_out=a))
     row = only(j.headlines(), condition=OFF_SUPPORT)
-    s0 = {CKA: 0.06, NEAR: 0.03}[entry]
-    floor = {CKA: 0.15, NEAR: 0.12}[entry]
     # The SD is over members of what is averaged over conditions.
-    assert row.margin == pytest.approx(band_margin(np.add(first, second) / 2, s0, floor))
+    width = band(np.add(first, second) / 2, entry.group)
+    assert row.params["band"] == pytest.approx(width)
+    assert row.margin == pytest.approx(max(floor("off support", entry.group), width))
     assert row.harm == pytest.approx(0.4)
     assert (row.null, row.group, row.headline) == ("band", entry.group, True)
 
@@ -113,7 +119,7 @@ def test_two_members_and_agreement_have_the_floor_alone():
         wild = tuple(float(k) for k in range(members))
         j.see_likeness(entry, At("off_support"), like(0.6, left_out=wild))
         row = only(j.headlines(), condition=OFF_SUPPORT)
-        assert row.margin == margins.OFF_SUPPORT[entry.group]
+        assert row.margin == floor("off support", entry.group)
 
 
 def test_conditions_are_averaged_as_pairs():
@@ -171,8 +177,82 @@ def test_difference_in_differences_by_hand():
     assert (row.teacher, row.student) == (pytest.approx(-0.1), pytest.approx(-0.5))
     # Two independent sets of rows, each a difference of two uncorrelated estimates
     assert row.se == pytest.approx(math.sqrt(2 * 0.01**2 + 2 * 0.03**2), rel=0.1)
-    assert (row.null, row.margin, row.headline) == ("drift", 0.12, True)
-    assert {r.group: r.margin for r in j.headlines()} == margins.UNLABELLED
+    assert (row.null, row.headline) == ("drift", True)
+    for r in j.headlines():
+        # Members that all drift alike leave the prior's width, agreement none.
+        width = band((0.0,) * 3, r.group) if r.group in margins.BAND_PRIOR_SD else 0.0
+        assert r.margin == pytest.approx(max(floor("elsewhere", r.group), width))
+    assert {r.group for r in j.headlines()} == set(margins.UNLABELLED)
+
+
+def certified_drift(here, there, **fields):
+    j = judge(**fields)
+    for entry in (CKA, NEAR):
+        j.see_likeness(entry, Clean(), here)
+        certified(j, entry, {"turn": there})
+    return j
+
+
+@pytest.mark.parametrize(
+    ("see", "where"), [(elsewhere, "elsewhere"), (certified_drift, "certified")]
+)
+@pytest.mark.parametrize("entry", [CKA, NEAR])
+@pytest.mark.parametrize("members", [3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.7])
+def test_members_that_drift_apart_widen_the_margin_of_a_drift(see, where, entry, members, spread):
+    """What they are here, and a drift that all share, count for nothing."""
+    here = np.array([0.3, 1.0, 0.9, 0.5, 0.8])[:members]
+    there = here - 0.4 + spread * np.arange(members)
+    j = see(like(0.8, 1.0, left_out=tuple(here)), like(0.3, 0.9, left_out=tuple(there)),
+            members=members)  # fmt: skip
+    row = only(j.headlines(), measure=entry.id)
+    width = band(spread * np.arange(members), entry.group)
+    assert row.params["band"] == pytest.approx(width)
+    assert row.margin == pytest.approx(max(floor(where, entry.group), width))
+    # Scatter of this size is beyond any floor, and beyond the prior.
+    least = max(floor(where, entry.group), band(np.zeros(members), entry.group))
+    assert (row.margin > least) == (spread > 0)
+    assert row.harm == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.7])
+def test_a_students_own_drift_fails_unless_members_scatter_as_much(spread):
+    """Beyond floor and prior it fails; beside members that scatter more it passes."""
+    here, there = np.ones(3), 1.0 + spread * np.arange(3)
+    lost = 0.5 * band(0.7 * np.arange(3), CKA.group)
+    assert lost > max(floor("elsewhere", CKA.group), band(np.zeros(3), CKA.group)) + 0.05
+    j = elsewhere(like(1.0, left_out=tuple(here)), like(1.0 - lost, left_out=tuple(there)))
+    row = only(decide(j.headlines(), Policy()).rows, measure=CKA.id)
+    assert row.harm == pytest.approx(lost)
+    assert row.status == ("fail" if spread == 0 else "pass")
+
+
+@pytest.mark.parametrize(
+    ("see", "where"), [(elsewhere, "elsewhere"), (certified_drift, "certified")]
+)
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_drift_of_one_or_two_members_has_the_floor_alone(see, where, members):
+    """Two have one distance between them: both a_k are that one, and it has no SD."""
+    alone = {"members": None, "references": 1.0, "left_out": ()}
+    two = {"left_out": (5.0, 5.0)}
+    fields = {"references": True} if members == 1 else {}
+    more = alone if members == 1 else two
+    j = see(like(0.8, **more), like(0.3, **more), members=members, **fields)
+    for entry in (CKA, NEAR):
+        row = only(j.headlines(), measure=entry.id)
+        assert (row.headline, row.params["band"]) == (True, 0.0)
+        assert row.margin == floor(where, entry.group)
+
+
+def test_the_drift_of_agreement_has_the_floor_alone():
+    """However many members: a share has no prior, and its scatter is that of the rows."""
+    wild = tuple(float(k) for k in range(5))
+    j = elsewhere(like(0.8, left_out=(1.0,) * 5), like(0.3, left_out=wild), members=5)
+    row = only(j.headlines(), measure=AGREE.id)
+    assert (row.margin, row.params["band"]) == (floor("elsewhere", "function"), 0.0)
+    # On certified transformations function is the student's consistency with itself.
+    stay = only(certified(judge(5), STAY, {"a": 0.7}).headlines(), measure=STAY.id)
+    assert stay.margin == floor("certified", "function")
 
 
 def test_constant_loss_cancels_elsewhere_and_shows_off_support():
@@ -243,14 +323,72 @@ def test_the_band_is_void_for_another_architecture_and_context_beside_difference
 
 
 def test_references_are_a_second_null():
-    j = judge(same=False, references=True)
-    j.see_likeness(CKA, At("off_support"), like(0.5, 1.0, references=0.45))
-    band = only(j.headlines(), null="band")
+    j = judge(references=True)
+    j.see_likeness(CKA, At("off_support"), like(0.3, 1.0, references=0.25))
+    band_row = only(j.headlines(), null="band")
     copies = only(j.headlines(), null="references")
-    assert (band.harm, copies.harm) == (pytest.approx(0.5), pytest.approx(-0.05))
-    assert copies.margin == margins.REFERENCES["global geometry"]
+    assert (band_row.harm, copies.harm) == (pytest.approx(0.7), pytest.approx(-0.05))
+    assert copies.margin == floor("references", CKA.group)
+    assert (band_row.headline, copies.headline) == (True, True)
     v = decide(j.headlines(), Policy())
     assert v.groups["global geometry"].status == "pass"
+
+
+def test_beside_references_of_another_architecture_the_void_band_is_context():
+    """Beside an honest null of the student's own kind it would only accuse the honest."""
+    j = judge(same=False, references=True)
+    j.see_likeness(CKA, At("off_support"), like(0.3, 1.0, references=0.25))
+    void = only(j.headlines(), null="band void")
+    copies = only(j.headlines(), null="references")
+    assert (void.headline, void.required, copies.headline) == (False, False, True)
+    v = decide(j.headlines(), Policy())
+    assert v.groups["global geometry"].status == "pass"
+    # References of a third architecture are no such null: the void band stays.
+    j = judge(same=False, references=True, kindred=False)
+    j.see_likeness(CKA, At("off_support"), like(0.3, 1.0, references=0.25))
+    void, copies = (only(j.headlines(), null=n) for n in ("band void", "references"))
+    assert (void.headline, copies.headline) == (True, False)
+    assert void.margin == pytest.approx(
+        max(floor("off support", CKA.group, own=False), band((1.0,) * 3, CKA.group))
+    )
+
+
+@pytest.mark.parametrize(
+    ("see", "where"), [(elsewhere, "elsewhere"), (certified_drift, "certified")]
+)
+@pytest.mark.parametrize(
+    ("members", "same", "kindred", "nulls"),
+    [
+        (3, True, None, {"drift": True}),
+        (3, False, None, {"drift": False}),
+        (3, True, True, {"drift": True, "references": True}),
+        (3, True, False, {"drift": True}),
+        # What an architecture does to drift cancels only against its own kind.
+        (3, False, True, {"references": True}),
+        (3, False, False, {"drift": False}),
+        # The drift of a single teacher's copies is told by its references alone.
+        (1, True, True, {"drift": True}),
+        (1, False, True, {"drift": True}),
+        (1, False, False, {"drift": False}),
+    ],
+)
+def test_whose_drift_a_students_is_held_against(see, where, members, same, kindred, nulls):
+    """By null: whether the lower floor of the student's own architecture holds."""
+    shown = {"left_out": (1.0,) * members if members > 1 else ()}
+    if members == 1:
+        shown["members"] = None
+    here = like(0.8, references=0.7 if kindred is not None else None, **shown)
+    there = like(0.3, references=0.5 if kindred is not None else None, **shown)
+    fields = {"members": members, "same": same, "references": kindred is not None}
+    j = see(here, there, kindred=kindred is not False, **fields)
+    width = band((0.0,) * 3, CKA.group) if members == 3 else 0.0
+    rows = [r for r in j.headlines() if r.measure == CKA.id and r.headline]
+    assert {r.null for r in rows} == nulls.keys()
+    for row in rows:
+        assert row.margin == pytest.approx(max(floor(where, CKA.group, nulls[row.null]), width))
+        # The student drifts by .5, the members by nothing, the references by .2.
+        told_by_references = row.null == "references" or members == 1
+        assert row.harm == pytest.approx(0.5 - 0.2 if told_by_references else 0.5)
 
 
 # -- a single teacher ------------------------------------------------------------------------------
@@ -260,7 +398,9 @@ def alone(cka: float, overlap: float, agreement: float, twins: float = 0.1):
     j = judge(members=1)
     off = At("off_support")
     for entry, value in zip(
-        SIMILARITIES, (math.atanh(cka), math.log(overlap), agreement), strict=True
+        SIMILARITIES,
+        (math.atanh(margins.CKA_RELIABILITY * cka), math.log(overlap), agreement),
+        strict=True,
     ):
         j.see_likeness(entry, off, like(value, None, left_out=(0.0,)))
     j.see_readings(SCORE, Clean(), [paired(0.9, 0.9)])
@@ -271,9 +411,12 @@ def alone(cka: float, overlap: float, agreement: float, twins: float = 0.1):
 def test_a_clone_of_a_single_teacher_can_be_sound():
     rows = alone(0.999, 0.9, 0.99)
     row = only(rows, measure="similarity.cka")
-    assert (row.null, row.teacher, row.margin) == ("level", 1.0, pytest.approx(0.05))
+    level = margins.LEVELS["global geometry"]
+    assert (row.null, row.teacher, row.margin) == ("level", 1.0, pytest.approx(1 - level))
     assert row.harm == pytest.approx(0.001)
-    assert row.se == pytest.approx(0.001 * (1 - 0.999**2), rel=1e-6)
+    # d CKA / d atanh(r CKA)
+    r = margins.CKA_RELIABILITY
+    assert row.se == pytest.approx(0.001 * (1 - (r * 0.999) ** 2) / r, rel=1e-6)
     v = decide(rows, Policy())
     assert (v.label, v.exit_code) == ("sound", Exit.PASS)
 
@@ -285,11 +428,13 @@ def test_a_stranger_to_a_single_teacher_is_undecided_and_not_failed():
     assert any("references" in s for s in v.settle)
 
 
-@pytest.mark.parametrize(
-    ("cka", "overlap", "agreement"), [(0.9, 0.9, 0.99), (0.999, 0.4, 0.99), (0.999, 0.9, 0.9)]
-)
-def test_one_level_below_blocks_sound(cka, overlap, agreement):
-    assert decide(alone(cka, overlap, agreement), Policy()).label == "inconclusive"
+@pytest.mark.parametrize("group", margins.LEVELS)
+def test_one_level_below_blocks_sound(group):
+    """Near-copies in everything else."""
+    shown = {"global geometry": 0.999, "local geometry": 0.9, "function": 0.99}
+    assert decide(alone(*shown.values()), Policy()).label == "sound"
+    shown[group] = margins.LEVELS[group] - 0.05
+    assert decide(alone(*shown.values()), Policy()).label == "inconclusive"
 
 
 # -- certified by the teacher ----------------------------------------------------------------------
@@ -314,11 +459,67 @@ def test_the_largest_harm_speaks_with_the_largest_error():
     seen = {"up": like(0.9, 1.0, se=0.05), "turn": like(0.6, 1.0), "blur": like(1.2, 1.0)}
     row = only(certified(j, CKA, seen).headlines(), condition=CERTIFIED)
     assert row.harm == pytest.approx(0.4)
-    assert (row.family, row.margin, row.null) == (3, 0.15, "drift")
-    assert row.params == {"largest": "turn", "certified": ["up", "turn", "blur"]}
+    width = band((0.0,) * 3, CKA.group)
+    assert row.margin == pytest.approx(max(floor("certified", CKA.group), width))
+    assert (row.family, row.null) == (3, "drift")
+    assert row.params == {
+        "band": pytest.approx(width),
+        "largest": "turn",
+        "certified": ["up", "turn", "blur"],
+    }
     # Rows are the same, so errors pair: two patterns of .05 beside two of .001
     assert row.se == pytest.approx(0.05 * math.sqrt(2), rel=0.1)
     assert row.ci_low < -0.4 < row.ci_high
+
+
+@pytest.mark.parametrize("share", [0.2, 1.2])
+def test_the_largest_lies_least_below_its_own_margin_where_members_scatter(share):
+    """Under 'wild' the student loses most, and the members scatter more; 'turn' it loses alone."""
+    j = judge()
+    j.see_likeness(CKA, Clean(), like(1.0, left_out=(1.0, 1.0, 1.0)))
+    apart = (1.0, 3.0, 5.0)
+    width = {"wild": band((0.0, 2.0, 4.0), CKA.group), "turn": band((0.0,) * 3, CKA.group)}
+    margin = {name: max(floor("certified", CKA.group), w) for name, w in width.items()}
+    harm = {"wild": 0.5 * margin["wild"], "turn": share * margin["turn"]}
+    assert harm["wild"] > harm["turn"] + 0.5
+    # Not by harm / margin either: half a wide margin is further from it than all of a narrow one.
+    assert margin["wild"] - harm["wild"] > margin["turn"]
+    seen = {
+        "blur": like(1.0),
+        "wild": like(1.0 - harm["wild"], left_out=apart, se=0.05),
+        "turn": like(1.0 - harm["turn"]),
+    }
+    row = only(certified(j, CKA, seen).headlines(), condition=CERTIFIED)
+    assert row.params == {
+        "band": pytest.approx(width["turn"]),
+        "largest": "turn",
+        "certified": ["blur", "wild", "turn"],
+    }
+    assert (row.harm, row.margin) == (pytest.approx(harm["turn"]), pytest.approx(margin["turn"]))
+    assert (row.student, row.teacher) == (pytest.approx(-harm["turn"]), pytest.approx(0, abs=1e-12))
+    # The error is still the largest of the family, and the family has three.
+    assert row.se == pytest.approx(0.05 * math.sqrt(2), rel=0.1)
+    assert row.ci_low < -harm["turn"] < row.ci_high
+    assert row.family == 3
+
+
+def test_where_the_largest_passes_all_of_its_family_would(rng):
+    """A ratio of harm and margin passed one harm in five that lay exactly at its margin."""
+    passed = 0
+    for _ in range(200):
+        seen, alone = [], []
+        for k in range(3):
+            se, width = rng.uniform(0.001, 0.1), rng.choice([0.0, 0.3, 1.0])
+            margin = max(floor("certified", CKA.group), width)
+            harm = margin * rng.uniform(-0.5, 1.1)
+            delta = estimate(-harm, se)
+            seen.append((str(k), Drift(delta, 0.0, -harm, width)))
+            alone.append(pvalues.p_values(harm, margin, se, delta.dof, 1)[1])
+        row = only(decide([certified_row(judge(), CKA, seen)], Policy()).rows, family=3)
+        if row.status == "pass":
+            passed += 1
+            assert max(alone) <= margins.ALPHA
+    assert 20 < passed < 180
 
 
 def test_the_students_own_consistency_is_the_certified_headline_of_function():
@@ -326,7 +527,7 @@ def test_the_students_own_consistency_is_the_certified_headline_of_function():
     assert (row.group, row.null, row.margin) == (
         "function",
         "paired",
-        margins.CERTIFIED["function"],
+        floor("certified", "function"),
     )
     assert row.harm == pytest.approx(0.25)
 
@@ -366,9 +567,11 @@ def test_a_single_teacher_can_be_passed_but_not_failed_on_its_certified_sets():
 
 
 def test_structure_is_judged_only_where_the_teacher_shows_it():
-    for teacher, judged in ((0.59, True), (0.61, False)):
+    # Unrelated codes spread 1.
+    least = 1.0 - margins.TEACHER_STRUCTURE_MARGINS * margins.STRUCTURE["twins"]
+    for teacher, judged in ((least - 0.01, True), (least + 0.01, False)):
         j = judge()
-        j.see_readings(TWINS, Clean(), [paired(0.9, teacher)])
+        j.see_readings(TWINS, Clean(), [paired(teacher + 0.31, teacher)])
         row = only(j.headlines(), measure=TWINS.id)
         assert (row.headline, row.required) == (judged, judged)
         assert judged or "no such structure" in row.reason
@@ -430,6 +633,24 @@ def test_slice_columns_without_slices_do_not_block_beside_one_that_has_them():
     j = judge()
     j.see_readings(entry, Clean(), [nothing])
     assert only(j.headlines(), slice="id").headline
+
+
+def test_slice_transfer_is_judged_only_where_the_teachers_own_probes_transfer():
+    entry = measures["probe.slice_transfer"]
+    j = judge()
+    most = margins.SLICE_TRANSFER
+    seen = {"at": most, "beyond": most + 0.01}
+    j.see_readings(entry, Clean(), [paired(t + 0.5, t, slice=name) for name, t in seen.items()])
+    at, beyond = (only(j.headlines(), slice=name) for name in seen)
+    assert (at.headline, at.required, at.reason) == (True, True, "")
+    assert (beyond.headline, beyond.required) == (False, False)
+    assert beyond.reason == (
+        f"The teacher's own probes lose {most + 0.01:.2f} across beyond, "
+        "so slice transfer is context there."
+    )
+    v = decide(j.headlines(), Policy())
+    assert [r.status for r in v.rows] == ["fail", "context"]
+    assert beyond.reason in v.reasons
 
 
 # -- comparisons -----------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ ALTERED = {
     "no headline": lambda d: d["measurements"][1].update(headline=False),
     "policy": lambda d: d["policy"].update(alpha=1e-9),
     "unknown policy": lambda d: d["policy"].update(beta=1),
-    "margins version": lambda d: d["verdict"].update(margins_version=7),
+    "margins version": lambda d: d["verdict"].update(margins_version=margins.VERSION + 1),
     "scope": lambda d: d["verdict"].update(scope="outputs-only"),
     "extra key": lambda d: d["verdict"].update(confidence=1),
     "gates": lambda d: d["verdict"]["gates"].append(

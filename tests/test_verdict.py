@@ -260,10 +260,33 @@ def test_failures_off_a_void_band_count_once_and_passes_singly():
     assert v.label == "fractured"
     assert v.strength == pytest.approx(9 / 10)
     assert v.groups[OFF_SUPPORT].ratio == pytest.approx(9)
-    assert any("band is void" in r for r in v.reasons)
+    assert any("failures count together as one group" in r for r in v.reasons)
     v = decide(void(), POLICY)
     assert v.label == "sound"
     assert v.groups["function"].status == "pass"
+
+
+def test_reasons_say_what_a_void_band_means_for_this_student():
+    """Judged by wide margins, context, or replaced by references of the student's own kind."""
+    rows = void(function=0.9)
+    elsewhere = [row(g, null="drift", condition="shift.unlabelled.a") for g in margins.BAND_GROUPS]
+    context = [
+        replace(r, headline=False, required=False) if r.null == "band void" else r for r in rows
+    ]
+    told = {}
+    for name, found in {
+        "judged": rows,
+        "context": [*context, *elsewhere],
+        "references": [*context, *(replace(r, null="references") for r in elsewhere)],
+        "members": harms(function=0.9),
+    }.items():
+        v = decide(found, POLICY)
+        (told[name],) = [[r for r in v.reasons if "another architecture" in r]]
+        if name == "judged":
+            assert any("Give references" in s for s in v.settle)
+    assert "margins are wide" in told["judged"][0]
+    assert "constant structural loss was not tested" in told["context"][0]
+    assert [len(r) for r in told.values()] == [1, 1, 0, 0]
 
 
 def test_holm_runs_over_groups_and_sets_but_not_over_the_benchmark():
@@ -503,7 +526,12 @@ def test_gates_speak_of_conditions_and_slices():
 def test_a_policy_survives_json_and_its_hash_tells_policies_apart():
     p = Policy(overrides={"a": 0.2}, gates=(Gate("x", 0.1, "clean", "a=b"),))
     assert Policy.from_dict(p.as_dict()) == p
-    others = [Policy(), replace(p, alpha=0.01), replace(p, gates=()), replace(p, version=2)]
+    others = [
+        Policy(),
+        replace(p, alpha=0.01),
+        replace(p, gates=()),
+        replace(p, version=margins.VERSION + 1),
+    ]
     assert len({q.hash for q in [p, *others]}) == 5
     with pytest.raises(TypeError):
         Policy.from_dict({**p.as_dict(), "beta": 1})

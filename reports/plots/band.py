@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
+from ringtest import margins
 from ringtest.measurement import Measurement
 from ringtest.reports import view
 from ringtest.reports.plots.common import (
@@ -30,8 +31,11 @@ MEASURES: Final = ("similarity.cka", "similarity.neighbours", "outputs.agreement
 CERTIFIED: Final = "shift.certified."
 OFF_SUPPORT: Final = "shift.off_support"
 _FIRST: Final = ("clean", OFF_SUPPORT)
-TICKS: Final = {
-    "atanh": ([0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999], math.atanh),
+TICKS: Final[dict[str, tuple[list[float], Callable[[float], float]]]] = {
+    "atanh": (
+        [0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.95, 1],
+        lambda cka: math.atanh(margins.CKA_RELIABILITY * cka),
+    ),
     "log": ([0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1], math.log),
 }
 """Where an axis is labelled that is drawn on the scale on which it is judged."""

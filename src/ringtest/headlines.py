@@ -6,14 +6,24 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from ringtest import compare, margins
 from ringtest.compare import Failure, Likeness, Paired
 from ringtest.condition import Condition
-from ringtest.estimate import Estimate
-from ringtest.largest import Seen, certified_row
+from ringtest.largest import Drift, Seen, certified_row
 from ringtest.measure import Measure, ModelMeasure, PairMeasure
 from ringtest.measurement import Measurement
-from ringtest.nulls import Standing, band, minus_constant, off_support_rows
+from ringtest.nulls import (
+    Drifting,
+    Standing,
+    band,
+    band_width,
+    drift_null,
+    minus_constant,
+    off_support_rows,
+)
+from ringtest.structural import speaks, structured, unless_unstructured
 
 
 @dataclass
@@ -30,7 +40,9 @@ class Judge(Standing):
     _off: dict[str, list[tuple[Condition, Likeness | Failure]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    _certified: dict[str, list[Seen]] = field(default_factory=lambda: defaultdict(list))
+    _certified: dict[tuple[str, Drifting], list[Seen]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     _entries: dict[str, Measure] = field(default_factory=dict)
     _auc: dict[str, float] = field(default_factory=dict)
     _certifies: dict[str, bool] = field(default_factory=dict)
@@ -61,11 +73,14 @@ class Judge(Standing):
             case "off_support":
                 self._off[entry.id].append((condition, found))
             case "unlabelled":
-                self.rows.append(self._elsewhere_row(entry, condition, found))
+                self.rows += [
+                    self._elsewhere_row(entry, condition, found, of) for of in self.drifts
+                ]
             case "certified" if self._certifies.get(condition.key) and entry.group != "function":
-                drift = self._drift(entry, found, paired=True)
-                seen = (drift, math.nan, math.nan) if isinstance(drift, Failure) else drift
-                self._certified[entry.id].append((condition.name or condition.key, *seen))
+                for of in self.drifts:
+                    drift = self._drift(entry, found, of, paired=True)
+                    seen = (condition.name or condition.key, drift)
+                    self._certified[entry.id, of].append(seen)
             case _:
                 pass
 
@@ -82,21 +97,22 @@ class Judge(Standing):
         if condition.role != "clean" and not asked:
             return found
         self.rows += self._structural(entry, condition, found)
-        return [] if isinstance(found, Failure) else [p for p in found if not _speaks(entry, p)]
+        return [] if isinstance(found, Failure) else [p for p in found if not speaks(entry, p)]
 
     # -- what is judged ---------------------------------------------------------------------------
 
     def headlines(self) -> list[Measurement]:
         """All judged rows of the student, and the context rows that explain what is not judged."""
         out = list(self.rows)
-        certified = [
-            certified_row(self, e, self._certified[e.id])
-            for e in self._entries.values()
-            if e.id in self._certified
-        ]
-        out += certified
-        # Groups with a judged row that rests on no band.
-        compared = {r.group for r in out if r.headline and r.null in ("drift", "paired")}
+        # Groups that are judged elsewhere: there no band is needed. Transformations that a teacher
+        # certifies may be too mild to tell anything, so they excuse from nothing.
+        compared = {
+            r.group for r in out if r.headline and r.condition.startswith("shift.unlabelled")
+        }
+        for entry in self._entries.values():
+            for of in ("members", "references"):
+                found = self._certified.get((entry.id, of))
+                out += [certified_row(self, entry, found, of)] if found else []
         for name, seen in self._off.items():
             entry = self._entries[name]
             assert isinstance(entry, PairMeasure)
@@ -116,7 +132,7 @@ class Judge(Standing):
             headline=True,
             required=True,
             null="paired",
-            margin=margins.OFF_SUPPORT[str(entry.group)],
+            margin=self.floor("off support", str(entry.group)),
         )
 
     def _fidelity(self, entry: PairMeasure, found: Likeness | Failure) -> Measurement:
@@ -149,7 +165,7 @@ class Judge(Standing):
             return [compare.failed_row(entry, condition.id, found, margin=margin, **judged)]
         rows = []
         for p in found:
-            if not _speaks(entry, p):
+            if not speaks(entry, p):
                 continue
             made = compare.row(
                 entry,
@@ -169,57 +185,65 @@ class Judge(Standing):
             )
             if entry.group == "twins" and self.embedding:
                 made = replace(made, headline=False, required=False, reason=_NO_TWINS)
-            rows.append(_unless_unstructured(entry, made))
+            rows.append(unless_unstructured(entry, made))
         if entry.group == "slice transfer" and any(r.measured for r in rows):
             # Columns without large enough slices do not block where another column is judged.
             rows = [r if r.measured else replace(r, headline=False, required=False) for r in rows]
         return rows
 
     def _drift(
-        self, entry: PairMeasure, there: Likeness | Failure, paired: bool
-    ) -> tuple[Estimate, float, float] | Failure:
-        """How much more the student drifts from the members than they drift from each other.
-
-        Returns (student's drift - members' drift, members' drift, student's drift), or why not.
-        """
+        self, entry: PairMeasure, there: Likeness | Failure, of: Drifting, paired: bool
+    ) -> Drift | Failure:
+        """How much more the student drifts from the members than they drift from each other."""
         here = self._clean.get(entry.id, Failure("error", "clean data were not measured"))
         for side in (here, there):
             if isinstance(side, Failure):
                 return side
         assert isinstance(here, Likeness)
         assert isinstance(there, Likeness)
-        band_here, band_there = band(here), band(there)
+        band_here, band_there = band(here, of), band(there, of)
         if band_here is None or band_there is None:
             return Failure("context", _DRIFT_UNKNOWN)
         gap_here, gap_there = here.student - band_here, there.student - band_there
         delta = gap_there - gap_here if paired else gap_there.minus_independent(gap_here)
-        return (
+        return Drift(
             delta,
             band_there.value - band_here.value,
             there.student.value - here.student.value,
+            # Another member, too, drifts more or less than these do.
+            band_width(str(entry.group), np.subtract(there.left_out, here.left_out)),
         )
 
     def _elsewhere_row(
-        self, entry: PairMeasure, condition: Condition, found: Likeness | Failure
+        self, entry: PairMeasure, condition: Condition, found: Likeness | Failure, of: Drifting
     ) -> Measurement:
         """Difference in differences on one unlabelled set."""
         assert entry.group is not None
+        floor = self.drift_floor("elsewhere", entry.group, of)
         fields = {
             "group": entry.group,
-            "null": "drift",
-            "margin": margins.UNLABELLED[entry.group],
+            "null": drift_null(self, of),
+            "margin": floor,
             "statistic": f"drift of {entry.statistic}",
             **self.layers_of(entry),
         }
-        drift = self._drift(entry, found, paired=False)
+        drift = self._drift(entry, found, of, paired=False)
         judged = {"headline": True, "required": True}
         if isinstance(drift, Failure):
             if drift.status == "context":
                 return compare.failed_row(entry, condition.id, drift, **fields)
             return compare.failed_row(entry, condition.id, drift, **fields, **judged)
-        delta, members, student = drift
+        fields["margin"] = max(floor, drift.width)
         made = compare.row(
-            entry, condition.id, delta, members, student, seed=self.seed, **fields, **judged
+            entry,
+            condition.id,
+            drift.delta,
+            drift.members,
+            drift.student,
+            seed=self.seed,
+            params={"band": drift.width},
+            **fields,
+            **judged,
         )
         auc = self._auc.get(condition.key, math.nan)
         # `not (auc >= limit)`: an AUC that could not be measured is no shift either.
@@ -243,14 +267,15 @@ class Judge(Standing):
     ) -> None:
         name = condition.name or condition.key
         if isinstance(found, Failure):
-            self._certified[entry.id].append((name, found, math.nan, math.nan))
+            self._certified[entry.id, "members"].append((name, found))
             return
         for p in found:
-            if not _speaks(entry, p):
+            if not speaks(entry, p):
                 continue
-            if entry.group == "invariance" and not _structured(entry, p.teacher):
+            if entry.group == "invariance" and not structured(entry, p.teacher):
                 continue
-            self._certified[entry.id].append((name, p.delta, p.teacher, p.reading.estimate.value))
+            seen = Drift(p.delta, p.teacher, p.reading.estimate.value)
+            self._certified[entry.id, "members"].append((name, seen))
 
 
 _NO_TWINS = (
@@ -261,30 +286,3 @@ _DRIFT_UNKNOWN = (
     "With a single teacher its members' own drift is unknown: differences are context "
     "unless references are given."
 )
-
-
-def _speaks(entry: Measure, p: Paired) -> bool:
-    """Whether a reading is its measure's headline: all rows, and the last hidden layer."""
-    if entry.group == "benchmark" and p.reading.slice is not None:
-        return False
-    return p.reading.layer is None or p.reading.depth == 1.0
-
-
-def _structured(entry: Measure, teacher: float) -> bool:
-    """Whether the teacher shows the structure: two margins better than unrelated codes."""
-    assert entry.group is not None
-    assert entry.null_value is not None
-    limit = margins.TEACHER_STRUCTURE_MARGINS * margins.STRUCTURE[entry.group]
-    return teacher <= entry.null_value - limit
-
-
-def _unless_unstructured(entry: ModelMeasure, made: Measurement) -> Measurement:
-    if entry.group not in ("twins", "invariance") or not made.measured:
-        return made
-    if _structured(entry, made.teacher):
-        return made
-    reason = (
-        f"The teacher itself shows no such structure ({entry.id} on {made.condition}: "
-        f"{made.teacher:.2f}, unrelated codes {entry.null_value:g}), so {entry.group} is context."
-    )
-    return replace(made, headline=False, required=False, reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ringtest import compare, inference, margins
@@ -11,38 +11,56 @@ from ringtest.compare import Failure
 from ringtest.estimate import Estimate
 from ringtest.measure import Measure, PairMeasure
 from ringtest.measurement import Measurement, Null
-from ringtest.nulls import Standing
+from ringtest.nulls import Drifting, Standing, drift_null
 
 CERTIFIED: Final = "shift.certified"
 
-Seen = tuple[str, Estimate | Failure, float, float]
-"""Name of a transformation, the difference or why there is none, the teacher's and student's."""
+
+@dataclass(frozen=True)
+class Drift:
+    """What one transformation showed of a student beside its teacher."""
+
+    delta: Estimate
+    """Student - members."""
+    members: float
+    student: float
+    width: float = 0.0
+    """How far another member would lie from these; 0 where that is not known."""
 
 
-def certified_row(standing: Standing, entry: Measure, seen: Sequence[Seen]) -> Measurement:
+Seen = tuple[str, Drift | Failure]
+"""Name of a transformation, and what it showed, or why there is nothing."""
+
+
+def certified_row(
+    standing: Standing, entry: Measure, seen: Sequence[Seen], of: Drifting = "members"
+) -> Measurement:
     """The largest harm over the certified transformations, calibrated as a maximum.
 
     Args:
         standing: whom the student is held against.
         entry: the measure.
         seen: what it showed under each certified transformation.
+        of: whose drift the student's is held against.
 
-    Its standard error is the largest of the family and its p_fail is multiplied by the
-    family's size: conservative in both directions.
+    The row is that whose harm lies least below its margin, or furthest beyond. Its standard error
+    is the largest of the family and its p_fail is multiplied by the family's size: conservative in
+    both directions.
     """
     assert entry.group is not None
     drift = isinstance(entry, PairMeasure)
-    null: Null = "drift" if drift else "paired"
+    null: Null = drift_null(standing, of) if drift else "paired"
+    floor = standing.drift_floor("certified", entry.group, of)
     if standing.single and entry.group in margins.BAND_GROUPS:
         # A geometry or function group of a single teacher can be passed, but not failed.
         null = "pass only"
     fields = {
         "group": entry.group,
-        "margin": margins.CERTIFIED[entry.group],
+        "margin": floor,
         "statistic": f"drift of {entry.statistic}" if isinstance(entry, PairMeasure) else "",
         **standing.layers_of(entry),
     }
-    failures = [f for _, f, _, _ in seen if isinstance(f, Failure)]
+    failures = [f for _, f in seen if isinstance(f, Failure)]
     unknown = [f for f in failures if f.status == "context"]
     if unknown:
         # Without a drift to compare with, nothing here is judged, whatever else went wrong.
@@ -53,17 +71,28 @@ def certified_row(standing: Standing, entry: Measure, seen: Sequence[Seen]) -> M
     made = [
         (
             name,
-            compare.row(entry, CERTIFIED, delta, teacher, student, seed=standing.seed, **fields),
+            compare.row(
+                entry,
+                CERTIFIED,
+                found.delta,
+                found.members,
+                found.student,
+                seed=standing.seed,
+                **{**fields, "margin": max(floor, found.width)},
+                params={"band": found.width},
+            ),
         )
-        for name, delta, teacher, student in seen
-        if isinstance(delta, Estimate)
+        for name, found in seen
+        if isinstance(found, Drift)
     ]
     if not all(r.measured for _, r in made):
         why = Failure("not_measurable", "a certified transformation gave no number")
         return compare.failed_row(
             entry, CERTIFIED, why, headline=True, required=True, null=null, **fields
         )
-    name, largest = max(made, key=lambda pair: pair[1].harm)
+    # Margins differ where members scatter. The least distance below a margin, with the largest
+    # error: no other row of the family would pass less easily.
+    name, largest = max(made, key=lambda pair: pair[1].harm - pair[1].margin)
     se = max(r.se for _, r in made)
     low, high = inference.interval(largest.delta, se, largest.df, margins.CI_LEVEL)
     return replace(
@@ -73,7 +102,7 @@ def certified_row(standing: Standing, entry: Measure, seen: Sequence[Seen]) -> M
         ci_high=high,
         n=min(r.n for _, r in made),
         family=len(made),
-        params={"largest": name, "certified": [n for n, _ in made]},
+        params={**largest.params, "largest": name, "certified": [n for n, _ in made]},
         headline=True,
         required=True,
         null=null,

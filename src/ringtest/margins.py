@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 ALPHA: Final = 0.05
 """Level of every one-sided test."""
@@ -25,26 +25,40 @@ CI_LEVEL: Final = 0.95
 BENCHMARK: Final = 0.03
 """Non-inferiority margin on the benchmark."""
 
-UNLABELLED: Final = {"global geometry": 0.12, "local geometry": 0.08, "function": 0.05}
+UNLABELLED: Final = {"global geometry": 0.12, "local geometry": 0.12, "function": 0.06}
 """Difference in differences on an unlabelled set."""
 CERTIFIED: Final = {
-    "global geometry": 0.15,
-    "local geometry": 0.12,
-    "function": 0.10,
-    "invariance": 0.20,
+    "global geometry": 0.12,
+    "local geometry": 0.10,
+    "function": 0.08,
+    "invariance": 0.15,
 }
 """The largest harm over the transformations that the teacher certifies."""
-OFF_SUPPORT: Final = {"global geometry": 0.15, "local geometry": 0.12, "function": 0.05}
-"""Floor of the member test off support."""
-REFERENCES: Final = {"global geometry": 0.10, "local geometry": 0.10, "function": 0.05}
+OFF_SUPPORT: Final = {"global geometry": 0.25, "local geometry": 0.40, "function": 0.10}
+"""Floor off support, against members of another architecture: the band is void there."""
+REFERENCES: Final = {"global geometry": 0.08, "local geometry": 0.08, "function": 0.05}
 """Off support, against references of the student's own kind."""
+FLOORS: Final = {
+    "elsewhere": UNLABELLED,
+    "certified": CERTIFIED,
+    "off support": OFF_SUPPORT,
+    "references": REFERENCES,
+}
+OWN_FLOORS: Final = {
+    "elsewhere": {"global geometry": 0.08, "local geometry": 0.09, "function": 0.05},
+    "certified": {"global geometry": 0.10, "local geometry": 0.09},
+    "off support": {"global geometry": 0.08, "local geometry": 0.08, "function": 0.04},
+    "references": {"function": 0.04},
+}
+"""What stands in place of FLOORS where a student is held against models of its own architecture:
+these scatter far less."""
 LEVELS: Final = {"global geometry": 0.95, "local geometry": 0.50, "function": 0.95}
 """A single teacher without references: as near as a near-copy, off support."""
 STRUCTURE: Final = {"invariance": 0.20, "twins": 0.20, "slice transfer": 0.05}
 
-BAND_PRIOR_SD: Final = {"global geometry": 0.06, "local geometry": 0.03}
+BAND_PRIOR_SD: Final = {"global geometry": 0.03, "local geometry": 0.02}
 """s0: prior SD of the similarity between training runs."""
-BAND_PRIOR_DF: Final = 8
+BAND_PRIOR_DF: Final = 4
 """nu0: weight of that prior, in degrees of freedom."""
 
 ELSEWHERE_AUC: Final = 0.60
@@ -63,14 +77,17 @@ TWIN_PAIRS: Final = 50
 
 WHITEN_VARIANCE: Final = 0.99
 """Whitening uses the leading directions that hold this share of the variance."""
-CKA_CLIP: Final = 0.9995
-"""CKA is clipped here before atanh, so that copies have a finite z."""
+CKA_RELIABILITY: Final = 0.9
+"""CKA is judged as atanh(reliability * CKA): atanh alone is steep near 1, where .999 and .99, which
+mean the same to anybody, lay as far apart as .9 and .3."""
 NEIGHBOUR_SHARE: Final = 0.02
 """k = max(5, round(share * n))."""
 JACKKNIFE_GROUPS: Final = 20
 PROBE_RIDGE: Final = 0.01
 """Ridge penalty per row of a probe on standardised features."""
 PROBE_FOLDS: Final = 5
+SLICE_TRANSFER: Final = 0.25
+"""Slice transfer is judged only where the teacher's own probes lose at most this much."""
 SLICES: Final = (2, 10)
 """Slice transfer takes between two and ten slices of at least MIN_N rows."""
 TEACHER_STRUCTURE_MARGINS: Final = 2.0

@@ -13,9 +13,9 @@ Null = Literal["paired", "band", "band void", "references", "level", "pass only"
 
 ``paired``: the mean member on the same rows. ``drift``: the members' own drift (difference in
 differences). ``band``: the members among each other, off support; ``band void``: the same for a
-student of another architecture. ``references``: models of the student's kind. ``level``: an
-absolute level, which can be passed but not failed. ``pass only``: the paired difference of a
-single teacher's geometry or function group, likewise.
+student of another architecture. ``references``: models of the student's kind, off support and in
+drift. ``level``: an absolute level, which can be passed but not failed. ``pass only``: the paired
+difference of a single teacher's geometry or function group, likewise.
 """
 PASS_ONLY: Final = ("level", "pass only")
 
@@ -41,7 +41,7 @@ class Measurement:
     concept: str | None = None
     """What is decoded, or None."""
     statistic: str = ""
-    """Scale of the values, such as ``atanh(cka)``."""
+    """Scale of the values, such as ``atanh(0.9 cka)``."""
     teacher_layer: str | None = None
     student_layer: str | None = None
     teacher: float = math.nan

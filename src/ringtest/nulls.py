@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from ringtest import compare, inference, margins
@@ -19,6 +20,7 @@ from ringtest.measure import Measure, PairMeasure
 from ringtest.measurement import Measurement, Null
 
 OFF_SUPPORT: Final = "shift.off_support"
+Drifting = Literal["members", "references"]
 _NOT_KIN: Final = (
     "The references have another architecture than the student: off support they are context."
 )
@@ -39,6 +41,31 @@ class Standing:
     seed: int
     kindred: bool = True
     """The references have the student's own module types and parameter shapes."""
+
+    @property
+    def kin(self) -> bool:
+        """Honest models of the student's own architecture were given."""
+        return self.references and self.kindred
+
+    def floor(self, where: str, group: str, own: bool | None = None) -> float:
+        """The floor of a margin; lower against models of the student's ``own`` architecture."""
+        own = self.same_architecture if own is None else own
+        special = margins.OWN_FLOORS[where] if own else {}
+        return special.get(group, margins.FLOORS[where][group])
+
+    @property
+    def drifts(self) -> tuple[Drifting, ...]:
+        """Whose drift a student's is held against: it passes against any, fails beyond all."""
+        if self.members == 1:
+            return ("references",) if self.references else ("members",)
+        if not self.kin:
+            return ("members",)
+        # What an architecture does to drift cancels only against its own kind.
+        return ("members", "references") if self.same_architecture else ("references",)
+
+    def drift_floor(self, where: str, group: str, of: Drifting) -> float:
+        """The floor of a drift; references of the student's kind are of its architecture."""
+        return self.floor(where, group, own=True if of == "references" and self.kin else None)
 
     @property
     def single(self) -> bool:
@@ -73,25 +100,31 @@ def off_support_rows(
         return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
     kept = [f for _, f in usable]
     names = [c.key for c, _ in usable]
-    kin = standing.references and standing.kindred
+    kin = standing.kin
     out = []
     if standing.members == 1 and not kin:
         out.append(_level_row(standing, entry, kept, names, {**fields, **judged}))
     if standing.members > 1:
         bands = [f.members for f in kept if f.members is not None]
         null: Null = "band"
-        if not standing.same_architecture and not kin:
+        if not standing.same_architecture:
             null = "band void"
         made = _null_row(standing, entry, kept, bands, names, {**fields, **judged})
-        made = replace(made, null=null, margin=band_margin(group, kept, standing.members))
-        if null == "band void" and group in compared:
-            # Differences need no band; beside them a void band would only accuse the honest.
+        width = band_width(group, np.mean([f.left_out for f in kept], axis=0))
+        # What the floor hides stays in the report, for whoever holds the row against another.
+        params = {**made.params, "band": width}
+        margin = max(standing.floor("off support", group), width)
+        made = replace(made, null=null, margin=margin, params=params)
+        if null == "band void" and (kin or group in compared):
+            # References are a null of the student's own kind, and differences elsewhere need no
+            # band; beside either a void band would only accuse the honest.
             made = replace(made, headline=False, required=False)
         out.append(made)
     if standing.references:
         nulls = [f.references for f in kept if f.references is not None]
         made = _null_row(standing, entry, kept, nulls, names, {**fields, **judged})
-        made = replace(made, null="references", margin=margins.REFERENCES[group])
+        margin = standing.floor("references", group)
+        made = replace(made, null="references", margin=margin)
         if not kin:
             # What an architecture does to similarity would be held against the student.
             made = replace(made, headline=False, required=False, reason=_NOT_KIN)
@@ -155,9 +188,14 @@ def _level_row(
     )
 
 
-def band(found: Likeness) -> Estimate | None:
-    """The members among each other; for a single teacher the references, if there are any."""
-    return found.members or found.references
+def drift_null(standing: Standing, of: Drifting) -> Null:
+    """The null of a drift row: a single teacher's is told by its references alone."""
+    return "references" if of == "references" and standing.members > 1 else "drift"
+
+
+def band(found: Likeness, of: Drifting) -> Estimate | None:
+    """The members among each other, or the references beside the members."""
+    return found.members if of == "members" else found.references
 
 
 def minus_constant(e: Estimate, constant: float) -> Estimate:
@@ -175,18 +213,22 @@ def beyond_chance(found: Likeness) -> bool:
     return p <= margins.ALPHA
 
 
-def band_margin(group: str, kept: Sequence[Likeness], members: int) -> float:
-    """max(floor, t sqrt(V)): the member band, shrunk towards its prior.
+def band_width(group: str, shown: Sequence[float] | NDArray[np.float64]) -> float:
+    """How far another member would lie from these, t sqrt(V), shrunk towards a prior.
 
     V = [nu0 s0^2 + (M-1)(kappa SD)^2] / (nu0 + M - 1), kappa = (M-1)/(M-2) sqrt(1 + 1/M), SD over
-    members of a_k averaged over the conditions. Two members, and agreement: the floor alone.
+    members of what each shows beside the others. 0 for two members and for agreement, which are
+    held against the floor alone.
+
+    Args:
+        group: whose prior counts.
+        shown: (M,) a_k, or how much a_k changes from one place to another.
     """
-    floor = margins.OFF_SUPPORT[group]
+    members = len(shown)
     if members < 3 or group not in margins.BAND_PRIOR_SD:
-        return floor
-    a = np.mean([f.left_out for f in kept], axis=0)
+        return 0.0
     kappa = (members - 1) / (members - 2) * math.sqrt(1 + 1 / members)
     nu0, s0 = margins.BAND_PRIOR_DF, margins.BAND_PRIOR_SD[group]
     nu = nu0 + members - 1
-    v = (nu0 * s0**2 + (members - 1) * (kappa * float(np.std(a, ddof=1))) ** 2) / nu
-    return max(floor, float(special.stdtrit(nu, 1 - margins.ALPHA)) * math.sqrt(v))
+    v = (nu0 * s0**2 + (members - 1) * (kappa * float(np.std(shown, ddof=1))) ** 2) / nu
+    return float(special.stdtrit(nu, 1 - margins.ALPHA)) * math.sqrt(v)

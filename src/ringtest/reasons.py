@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ringtest import margins, pvalues
@@ -75,13 +76,23 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
         out.append(
             f"No unlabelled inputs from elsewhere were judged: this holds {_where(verdict)} only."
         )
-    if any(r.null == "band void" for r in rows):
-        out.append(
-            "The student has another architecture than the members and no references of its own: "
-            "the member band is void, so constant structural loss was not tested."
-        )
+    out += _void(rows)
     out += list(dict.fromkeys(r.reason for r in rows if r.group and not r.headline and r.reason))
     return out
+
+
+def _void(rows: Sequence[Measurement]) -> list[str]:
+    """What a void band means, unless references of the student's own kind stand in its place."""
+    void = [r for r in rows if r.null == "band void"]
+    if not void or any(r.null == "references" and r.headline for r in rows):
+        return []
+    what = (
+        "The student has another architecture than the members and no references of its own: "
+        "the member band is void, so "
+    )
+    if any(r.headline for r in void):
+        return [what + "off support margins are wide, and failures count together as one group."]
+    return [what + "constant structural loss was not tested."]
 
 
 def settle(verdict: Verdict, policy: Policy) -> list[str]:
@@ -96,7 +107,7 @@ def settle(verdict: Verdict, policy: Policy) -> list[str]:
             f"Give at least {policy.min_n} rows for {r.measure} on {r.condition} (it had {r.n})."
             for r in small[:3]
         ]
-        if any(r.null in ("level", "band void") for r in rows):
+        if _void(rows) or any(r.null == "level" for r in rows):
             out.append(
                 "Give references: independently trained, honest models of the student's kind."
             )
@@ -165,11 +176,15 @@ def describe(row: Measurement) -> str:
         layers = f", layer {row.student_layer}"
         if row.teacher_layer != row.student_layer:
             layers += f" against {row.teacher_layer}"
+    null = str(row.null)
+    if null == "references" and row.statistic.startswith("drift"):
+        null = "drift of references"
     who = {
         "drift": ("drift of the student", "of the members"),
+        "drift of references": ("drift of the student", "of the references"),
         "level": ("student to teacher", "level of a near-copy"),
         "references": ("student to members", "references to members"),
-    }.get(str(row.null), ("student", "teacher"))
+    }.get(null, ("student", "teacher"))
     teacher = (
         1.0 - row.margin if row.null == "level" else row.params.get("teacher_raw", row.teacher)
     )

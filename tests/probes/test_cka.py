@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ringtest import inference
+from ringtest import inference, margins
 from ringtest.estimate import row_mean
 from ringtest.evidence import GRAM_WIDTH
 from ringtest.measure import NotMeasurable, measures
@@ -16,7 +16,7 @@ from ringtest.probes.layer_pairs import similarities
 
 
 def z(x, y) -> float:
-    return math.atanh(min(cka(torch.as_tensor(x), torch.as_tensor(y)), 0.9995))
+    return math.atanh(margins.CKA_RELIABILITY * min(cka(torch.as_tensor(x), torch.as_tensor(y)), 1))
 
 
 def pair(rng, n=24, p=4, q=6):
@@ -80,8 +80,9 @@ def test_the_jackknife_covers_the_sampling_error():
 def test_copies_have_a_finite_z_and_no_error(rng):
     x, _ = pair(rng)
     e = compare(Prepared(torch.as_tensor(x)), Prepared(torch.as_tensor(2 * x + 1)))
-    assert e.value == pytest.approx(math.atanh(0.9995))
-    assert inference.standard_error(e) == 0
+    assert e.value == pytest.approx(math.atanh(margins.CKA_RELIABILITY))
+    # The deletions are all 1 but for rounding.
+    assert inference.standard_error(e) < 1e-12
 
 
 def test_unrelated_rows_are_not_told_from_zero():
@@ -132,5 +133,54 @@ def test_the_measure_carries_its_error_to_the_raw_scale(rng):
         step = 1e-6
         numeric = (entry.raw(value + step) - entry.raw(value - step)) / (2 * step)
         assert entry.slope(value) == pytest.approx(numeric, rel=1e-5)
-    assert entry.raw(math.atanh(0.4)) == pytest.approx(0.4)
+    for similarity in (-1.0, -0.2, 0.0, 0.4, 0.9, 1.0):
+        judged = math.atanh(margins.CKA_RELIABILITY * similarity)
+        assert entry.raw(judged) == pytest.approx(similarity, abs=1e-12)
+    x, y = pair(rng)
+    a, b = (torch.as_tensor(v) for v in (x, y))
+    assert entry.raw(compare(Prepared(a), Prepared(b)).value) == pytest.approx(cka(a, b))
     assert row_mean(np.ones(3)).value == 1
+
+
+def test_the_judged_scale_by_hand():
+    """CKA .6 at reliability .9: atanh(.54) = ln(1.54 / .46) / 2, and its slope (1 - .54^2) / .9."""
+    assert margins.CKA_RELIABILITY == 0.9
+    entry = measures["similarity.cka"]
+    assert entry.statistic == "atanh(0.9 cka)"
+    judged = 0.5 * math.log(1.54 / 0.46)
+    assert entry.raw(judged) == pytest.approx(0.6, abs=1e-12)
+    assert entry.slope(judged) == pytest.approx(0.7084 / 0.9, abs=1e-12)
+
+
+def similar(rng, wanted: float, n=400):
+    """Two prepared layers of about this CKA: four columns are shared, four each has alone.
+
+    With unit variance in the shared ones and v in the others CKA is 4 / (4 + 4 v^2).
+    """
+    shared, *own = (np.linalg.qr(rng.normal(size=(n, 4)))[0] * math.sqrt(n) for _ in range(3))
+    scale = (1 / wanted - 1) ** 0.25
+    return [Prepared(torch.as_tensor(np.hstack([shared, scale * o]))) for o in own]
+
+
+def test_near_copies_lie_near_each_other(rng):
+    """Atanh alone put .999 and .99 as far apart as .9 and .3."""
+    seen = [compare(*similar(rng, wanted)) for wanted in (0.3, 0.9, 0.99, 0.999)]
+    raw = [measures["similarity.cka"].raw(e.value) for e in seen]
+    assert raw == pytest.approx([0.3, 0.9, 0.99, 0.999], abs=0.02)
+    low, high, near, nearest = (e.value for e in seen)
+    assert 0 < nearest - near < 0.1 * (high - low)
+    assert nearest < math.atanh(margins.CKA_RELIABILITY)
+
+
+@pytest.mark.parametrize("p", [3, WIDE])
+def test_copies_that_rounding_puts_beyond_one_stay_finite(p):
+    """A turned and scaled copy has CKA 1 give or take a bit, with and without each row."""
+    most = math.atanh(margins.CKA_RELIABILITY)
+    for seed in range(12):
+        g = np.random.default_rng(seed)
+        x = g.normal(size=(30, p)) + 100.0
+        turned = 1e3 * x @ np.linalg.qr(g.normal(size=(p, p)))[0]
+        e = compare(Prepared(torch.as_tensor(x)), Prepared(torch.as_tensor(turned)))
+        assert e.value == pytest.approx(most, abs=1e-9)
+        assert e.value <= most
+        assert inference.standard_error(e) < 1e-9

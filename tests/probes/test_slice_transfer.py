@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ringtest import margins
+from ringtest import blocks, margins
+from ringtest.compare import Layers, pair
+from ringtest.condition import Clean
+from ringtest.headlines import Judge
 from ringtest.measure import measures
+from ringtest.policy import Policy
 from ringtest.probes.linear import Concept, by_fold, fold_probes
+from ringtest.verdict import decide
 
 ENTRY = measures["probe.slice_transfer"]
 
@@ -49,7 +54,6 @@ def test_values_by_hand(rng, seen, setting):
     code = torch.as_tensor(rng.normal(size=(300, 3)) + y[:, None]).float()
     (r,) = ENTRY.read(seen(code), setting(x, y, groups={"domain": where}))
     c = Concept.of("target", y)
-    from ringtest import blocks
     from ringtest.probes.linear import cross_validated
 
     want = []
@@ -105,3 +109,96 @@ def test_clusters_widen_the_error(rng, seen, setting):
     (kept,) = read(code, x, y.astype(int), where, seen, setting, cluster=cluster)
     assert alone.estimate.units == 400
     assert kept.estimate.units == 50
+
+
+def far_apart(rng, n=400):
+    """Values that a line fits in each of two slices, and that the other's line misses by far."""
+    where = np.arange(n) % 2
+    near = rng.normal(size=n)
+    code = np.stack([near + 50.0 * where, rng.normal(size=n)], 1)
+    y = np.where(where == 0, near, -near) + 0.1 * rng.normal(size=n)
+    return code, y.astype(np.float32), where
+
+
+def regressed(code, y, where, seen, setting):
+    x = np.zeros((len(y), 2), dtype=np.float32)
+    (r,) = read(code, x, y, where, seen, setting, task="regression")
+    return r
+
+
+def test_lines_that_extrapolate_lose_no_more_than_2(rng, seen, setting):
+    """Without an end to it one row far out would decide: here a row scores -2,500 on average."""
+    code, y, where = far_apart(rng)
+    r = regressed(code, y, where, seen, setting)
+    assert r.statistic == "R^2 lost across slices"
+    # Its own line explains nearly all, and each row of the other's counts -1.
+    assert 1.9 < r.estimate.value < ENTRY.range[1] == 2.0
+    # Ten times as far apart, ten times as wrong: no row has more to say than before.
+    more = regressed(code + 450.0 * where[:, None] * [1, 0], y, where, seen, setting)
+    assert more.estimate.value == pytest.approx(r.estimate.value, abs=0.02)
+    assert np.abs(more.estimate.influence).max() < 3 * 2 / 400
+
+
+def test_each_row_of_values_scores_at_least_minus_1(rng, seen, setting):
+    """By hand, on rows of which some lie beyond the limit and some within."""
+    code, y, where = far_apart(rng)
+    code[:, 0] -= 48.0 * where  # two apart: the lines cross, and the slices overlap
+    r = regressed(code, y, where, seen, setting)
+    z = torch.as_tensor(code.astype(np.float32)).double()
+    t = torch.as_tensor(y).double()[:, None]
+    variance = float(t.var(unbiased=False))
+    fold = torch.as_tensor(blocks.folds(200, margins.PROBE_FOLDS))
+    want, ends = [], 0
+    for s in (0, 1):
+        mine, other = np.flatnonzero(where == s), np.flatnonzero(where != s)
+        scores = []
+        for rows in (mine, other):
+            found = by_fold(fold_probes(z[rows], t[rows], fold), z[mine], fold)
+            raw = 1 - ((found - t[mine]) ** 2)[:, 0] / variance
+            ends += int((raw < -1).sum())
+            scores.append(np.maximum(raw.numpy(), -1))
+        want.append(np.mean(scores[0] - scores[1]))
+    assert 50 < ends < 350
+    assert r.estimate.value == pytest.approx(np.mean(want), abs=1e-6)
+
+
+def verdict_of(student, *members):
+    """The judged row of a student's reading beside the members'."""
+    names = [f"m{k}" for k in range(len(members))]
+    readings = {"s": [student], **{n: [m] for n, m in zip(names, members, strict=True)}}
+    judge = Judge(
+        members=len(members), same_architecture=True, references=False, embedding=False,
+        layers=Layers("last", "last"), seed=0,
+    )  # fmt: skip
+    left = judge.see_readings(ENTRY, Clean(), pair(readings, names, "s"))
+    assert left == []
+    (row,) = judge.headlines()
+    return row
+
+
+def test_what_the_teachers_own_probes_lose_is_asked_of_no_student(rng, seen, setting):
+    """On an extrapolating regression the teacher has no such structure to hand on."""
+    code, y, where = far_apart(rng)
+    bad = regressed(code, y, where, seen, setting)
+    good = regressed(np.stack([y, rng.normal(size=len(y))], 1), y, where, seen, setting)
+    assert abs(good.estimate.value) < 0.05
+    assert good.estimate.value < margins.SLICE_TRANSFER < bad.estimate.value
+
+    row = verdict_of(bad, bad, bad)
+    assert (row.headline, row.required) == (False, False)
+    assert row.reason == (
+        f"The teacher's own probes lose {row.teacher:.2f} across domain, "
+        "so slice transfer is context there."
+    )
+    v = decide([row], Policy())
+    assert v.rows[0].status == "context"
+    assert row.reason in v.reasons
+    assert "slice transfer" not in v.groups
+    # A better student is asked for no more than a worse one.
+    assert not verdict_of(good, bad, bad).headline
+
+    row = verdict_of(bad, good, good)
+    assert (row.headline, row.required, row.reason) == (True, True, "")
+    assert row.harm > 1.5
+    assert decide([row], Policy()).rows[0].status == "fail"
+    assert decide([verdict_of(good, good, good)], Policy()).rows[0].status == "pass"

@@ -112,7 +112,7 @@ def inconclusive() -> Report:
     rows = [benchmark(0.02), *headlines(0.95, (OFF, CERTIFIED)), *structure(0.8), *context(0.9)]
     rows[-1] = row("probe.selectivity", "clean", math.nan, math.nan, math.nan, concept="domain")
     rows.append(judged("similarity.cka", WEB, "global geometry", "drift", teacher=math.nan,
-                       harm=math.nan, se=math.nan, margin=0.12, unit="atanh(cka)",
+                       harm=math.nan, se=math.nan, margin=0.12, unit="z",
                        reason="a layer has no variance left"))  # fmt: skip
     return report(rows, "half-width")
 
@@ -125,10 +125,10 @@ def undecided() -> Report:
 def single_teacher() -> Report:
     """One teacher, so levels that can only be passed; the band is void off support."""
     rows = [benchmark(), *structure(0.3)]
-    for group, (measure, statistic) in GEOMETRY.items():
+    for group, (measure, _) in GEOMETRY.items():
         margin = 1 - margins.LEVELS[group]
         rows.append(judged(measure, OFF, group, "level", teacher=1.0, harm=0.6 * margin, se=0.01,
-                           margin=margin, unit=statistic.split("(")[1][:-1],
+                           margin=margin, unit="similarity",
                            params={"student_raw": 1 - 0.6 * margin}))  # fmt: skip
     rows.append(judged("outputs.agreement", OFF, "function", "level", teacher=1.0, harm=0.08,
                        margin=0.05, unit="share"))  # fmt: skip

@@ -12,6 +12,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
+from ringtest import margins
 from ringtest.errors import ConfigError, RingtestError
 from ringtest.report import ReportSet
 from ringtest.reports import plots, view
@@ -258,9 +259,9 @@ def test_band_shades_what_the_student_may_lose(fakes) -> None:
     assert shaded.get_width() == pytest.approx(row.margin)
     members = marks(ax)["members to each other"]
     assert members[members[:, 1] == y][0, 0] == pytest.approx(row.teacher)
-    # The axis is that of atanh, its ticks tell the CKA itself.
+    # The axis is that on which CKA is judged, its ticks tell the CKA itself.
     ticks = dict(zip([t.get_text() for t in ax.get_xticklabels()], ax.get_xticks(), strict=True))
-    assert ticks["0.9"] == pytest.approx(math.atanh(0.9))
+    assert ticks["0.9"] == pytest.approx(math.atanh(margins.CKA_RELIABILITY * 0.9))
 
 
 def test_a_set_has_a_panel_a_student_on_common_axes(fakes) -> None:
@@ -314,14 +315,16 @@ def test_a_set_in_which_nobody_has_it_is_refused(fakes) -> None:
 
 def test_band_of_a_single_teacher_shows_the_level_of_a_near_copy(fakes) -> None:
     rows = fakes.single_teacher().rows
+    judged = fakes.GEOMETRY["global geometry"][1]
     seen = [replace(r, condition="shift.off_support.mixed", headline=False, null=None, group=None,
-                    margin=math.nan, statistic="atanh(cka)", teacher=math.nan, student=1.4,
+                    margin=math.nan, statistic=judged, teacher=math.nan, student=1.2,
                     delta=math.nan, harm=math.nan, ci_low=math.nan, ci_high=math.nan,
-                    params={"student_raw": math.tanh(1.4)})
+                    params={"student_raw": math.tanh(1.2) / margins.CKA_RELIABILITY})
             for r in rows if r.measure == "similarity.cka"]  # fmt: skip
     ax = fakes.report([*rows, *seen], "clone", members=1).plot("band")
     drawn(ax)
     lines = {c.get_label(): c for c in ax.collections}
     ((start, _),) = lines["level of a near-copy (for the mean off support)"].get_segments()
-    assert start[0] == pytest.approx(math.atanh(0.95))
+    level = margins.LEVELS["global geometry"]
+    assert start[0] == pytest.approx(math.atanh(margins.CKA_RELIABILITY * level))
     assert "members to each other" not in marks(ax)

@@ -52,9 +52,9 @@ def needs(case: Case) -> list[Need]:
     """Rows that show, with power .8, that a student without any harm lies within each margin."""
     tables = {
         "clean": ("benchmark", {"benchmark": margins.BENCHMARK, **margins.STRUCTURE}),
-        "unlabelled": ("each unlabelled set", margins.UNLABELLED),
-        "certified": ("certified", margins.CERTIFIED),
-        "off_support": ("off support", margins.OFF_SUPPORT),
+        "unlabelled": ("each unlabelled set", _floors(case, "elsewhere")),
+        "certified": ("certified", _floors(case, "certified")),
+        "off_support": ("off support", _floors(case, "off support")),
     }
     found = []
     for role, (where, table) in tables.items():
@@ -70,6 +70,13 @@ def needs(case: Case) -> list[Need]:
             have = min(s.rows for s in stages)
             found.append(Need(entry.id, where, margin, max(rows, margins.MIN_N), have))
     return found
+
+
+def _floors(case: Case, where: str) -> dict[str, float]:
+    """The floors that some student is held against: the lower ones, where both kinds are."""
+    theirs = {m.architecture for m in case.members}
+    own = any({m.architecture} == theirs for m in case.students.values())
+    return {**margins.FLOORS[where], **(margins.OWN_FLOORS[where] if own else {})}
 
 
 def show_plan(case: Case, cost: Cost) -> None:
