@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         cases = steps.judge(pool, asked.worlds, list(VIEWS), known)
         report.verdicts(cases, divergences, asked.out)
         if asked.only != "verdicts":
+            report.held_out(cases, asked.out)
             questions.answer(pool, cases, known, asked.out)
             power.study(pool, known, asked.out)
     print(f"{asked.out}: {time.perf_counter() - start:.0f} s")
