@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -13,23 +14,13 @@ HALVES = 5
 """Random halves of families and of worlds that are tried."""
 
 
-def worlds_out(cases: Sequence[Case]) -> pd.DataFrame:
-    """Every world under floors that were set on the honest specimens of the other worlds."""
+def left_out(cases: Sequence[Case], what: Literal["world", "family"]) -> pd.DataFrame:
+    """Every world (or family) under floors that were set on the honest specimens of the others."""
     found = calibrate.bounds(cases)
     out = []
-    for world in dict.fromkeys(c.truth.world for c in cases):
-        floors = calibrate.floors(found[found["world"] != world])
-        out.append(table([c for c in cases if c.truth.world == world], floors))
-    return pd.concat(out, ignore_index=True)
-
-
-def families_out(cases: Sequence[Case]) -> pd.DataFrame:
-    """Every family under floors that were set without it, in all worlds."""
-    found = calibrate.bounds(cases)
-    out = []
-    for family in dict.fromkeys(c.truth.family for c in cases):
-        floors = calibrate.floors(found[found["family"] != family])
-        out.append(table([c for c in cases if c.truth.family == family], floors))
+    for name in dict.fromkeys(getattr(c.truth, what) for c in cases):
+        floors = calibrate.floors(found[found[what] != name])
+        out.append(table([c for c in cases if getattr(c.truth, what) == name], floors))
     return pd.concat(out, ignore_index=True)
 
 

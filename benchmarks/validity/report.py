@@ -49,10 +49,12 @@ def held_out(found: Sequence[Case], out: Path) -> None:
     """The same figures where floors were set on other families or other worlds."""
     several = len({c.truth.world for c in found}) > 1
     parts = (
-        {"Floors from other worlds": tables.verdicts(heldout.worlds_out(found))} if several else {}
+        {"Floors from other worlds": tables.verdicts(heldout.left_out(found, "world"))}
+        if several
+        else {}
     )
     parts |= {
-        "Floors from other families": tables.verdicts(heldout.families_out(found)),
+        "Floors from other families": tables.verdicts(heldout.left_out(found, "family")),
         "Floors from half of the families in half of the worlds": tables.verdicts(
             heldout.halves_out(found)
         ),

@@ -33,6 +33,7 @@ LACKS = {
 def _closed(monkeypatch):
     """No figure is shown, and none stays open."""
     monkeypatch.setattr(plt, "show", lambda *a, **k: pytest.fail("a plot was shown"))
+    plt.close("all")  # what tests of another file left open
     yield
     plt.close("all")
 
