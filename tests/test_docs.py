@@ -426,3 +426,17 @@ def test_margins_are_those_of_the_code() -> None:
         expected = [table.get(group) for table in held]
         assert [float(c) if c else None for c in cells] == expected, group
     assert {r[0] for r in rows[1:]} == {"benchmark", *margins.GROUPS}
+
+
+def test_lower_floors_are_those_of_the_code() -> None:
+    """What is left blank is the floor of the first table."""
+    own = "the members' own architecture"
+    (rows,) = [t for t in tables("docs/choosing-margins.md") if t[0][0] == own]
+    head = [where.replace("against ", "") for where in rows[0][1:]]
+    assert set(head) == margins.OWN_FLOORS.keys()
+    assert {r[0] for r in rows[1:]} == {g for held in margins.OWN_FLOORS.values() for g in held}
+    for group, *cells in rows[1:]:
+        for where, cell in zip(head, cells, strict=True):
+            shown = float(cell) if cell else margins.FLOORS[where][group]
+            assert shown == {**margins.FLOORS[where], **margins.OWN_FLOORS[where]}[group]
+            assert shown <= margins.FLOORS[where][group]
