@@ -186,7 +186,7 @@ class Judge(Standing):
             if entry.group == "twins" and self.embedding:
                 made = replace(made, headline=False, required=False, reason=_NO_TWINS)
             rows.append(unless_unstructured(entry, made))
-        if entry.group == "slice transfer" and any(r.measured for r in rows):
+        if entry.group == "slice transfer" and any(r.headline and r.measured for r in rows):
             # Columns without large enough slices do not block where another column is judged.
             rows = [r if r.measured else replace(r, headline=False, required=False) for r in rows]
         return rows
