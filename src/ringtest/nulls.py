@@ -132,6 +132,18 @@ def off_support_rows(
     return out
 
 
+def without_elsewhere(rows: Sequence[Measurement]) -> list[Measurement]:
+    """The rows as if no inputs from elsewhere had been given: what they excused counts again.
+
+    Args:
+        rows: of one student.
+    """
+    kept = [r for r in rows if not r.condition.startswith("shift.unlabelled.")]
+    if any(r.headline and r.null == "references" for r in kept):
+        return kept
+    return [replace(r, headline=True, required=True) if r.null == "band void" else r for r in kept]
+
+
 def _null_row(
     standing: Standing,
     entry: PairMeasure,

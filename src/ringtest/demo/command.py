@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ringtest import reasons
+from ringtest import nulls, reasons
 from ringtest.errors import ReportError
 from ringtest.files import FILE, make_folder
 from ringtest.report import Report, ReportSet
@@ -90,8 +90,9 @@ def run(out: Path, seed: int = 0, quiet: bool = False) -> list[Line]:
 def leave_out_unlabelled(reports: ReportSet) -> ReportSet:
     """The same audits decided again as if no unlabelled inputs had been given.
 
-    Every condition is drawn and measured by itself, so that dropping the rows of some leaves
-    exactly the rows of an audit that never looked under them; nothing is run a second time. The
+    Every condition is drawn and measured by itself, so that without the rows of some, and with
+    what these excused judged again, there are exactly the rows of an audit that never looked under
+    them; nothing is run a second time. The
     sections ``data`` and ``config`` say what was left out; the fingerprint stays that of the data
     that were looked at.
     """
@@ -111,7 +112,7 @@ def _without(report: Report) -> Report:
     }
     data = report.data["data"]
     return Report.build(
-        [row for row in report.rows if not row.condition.startswith(UNLABELLED)],
+        nulls.without_elsewhere(report.rows),
         report.policy,
         report.verdict.scope,
         student=report.student,
