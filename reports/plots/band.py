@@ -127,8 +127,9 @@ class Band:
             "audit a model whose layers or outputs can be compared with theirs",
         )
         name = seen[0].measure
+        # Reversed: where a row is held against members and references, the members' comes first.
         drifts = {
-            _where(r): r for r in rows if r.measure == name and r.null == "drift" and r.headline
+            _where(r): r for r in reversed(rows) if r.measure == name and r.drifts and r.headline
         }
         lines = []
         for row in seen:

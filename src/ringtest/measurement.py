@@ -113,6 +113,12 @@ class Measurement:
             math.isfinite(v) for v in (self.teacher, self.student, self.delta, self.harm, self.se)
         )
 
+    @property
+    def drifts(self) -> bool:
+        """Whether two drifts are compared, that of members or that of references being the null."""
+        elsewhere = self.condition != "shift.off_support"
+        return self.null == "drift" or (self.null == "references" and elsewhere)
+
 
 _NAMES: Final = frozenset(f.name for f in fields(Measurement))
 _FLOATS: Final = tuple(f.name for f in fields(Measurement) if f.type == "float")

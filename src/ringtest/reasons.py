@@ -176,15 +176,13 @@ def describe(row: Measurement) -> str:
         layers = f", layer {row.student_layer}"
         if row.teacher_layer != row.student_layer:
             layers += f" against {row.teacher_layer}"
-    null = str(row.null)
-    if null == "references" and row.statistic.startswith("drift"):
-        null = "drift of references"
     who = {
         "drift": ("drift of the student", "of the members"),
-        "drift of references": ("drift of the student", "of the references"),
         "level": ("student to teacher", "level of a near-copy"),
         "references": ("student to members", "references to members"),
-    }.get(null, ("student", "teacher"))
+    }.get(str(row.null), ("student", "teacher"))
+    if row.drifts and row.null == "references":
+        who = ("drift of the student", "of the references")
     teacher = (
         1.0 - row.margin if row.null == "level" else row.params.get("teacher_raw", row.teacher)
     )

@@ -265,6 +265,25 @@ def test_band_shades_what_the_student_may_lose(fakes) -> None:
     assert ticks["0.9"] == pytest.approx(math.atanh(margins.CKA_RELIABILITY * 0.9))
 
 
+def test_band_shades_drift_beside_references_as_it_does_beside_members(fakes) -> None:
+    rows = fakes.fractured().rows
+    assert any(r.drifts for r in rows)
+    kin = [replace(r, null="references") if r.null == "drift" else r for r in rows]
+    both = list(rows)
+    for row in rows:
+        if row.null == "drift":
+            params = {k: v for k, v in row.params.items() if k == "largest"}
+            both.append(replace(row, null="references", margin=9.0, params=params))
+    shaded = []
+    for found in (rows, kin, both):
+        ax = fakes.report(found, "kin").plot("band")
+        shades = [p for p in ax.patches if isinstance(p, Rectangle)]
+        shaded.append([(p.get_x(), p.get_y(), p.get_width()) for p in shades])
+    assert len(shaded[0]) > 1
+    assert shaded[1] == shaded[0]
+    assert shaded[2] == shaded[0]
+
+
 def test_a_set_has_a_panel_a_student_on_common_axes(fakes) -> None:
     reports = fakes.report_set()
     for kind in KINDS:
