@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.validity.cases import Case
-from benchmarks.validity.fitting import combined, outputs
+from benchmarks.validity.fitting import outputs
 from benchmarks.validity.specimens import World
 
 FROM_ROWS: Mapping[str, tuple[str, str]] = {
@@ -35,16 +34,16 @@ def of(case: Case, divergence: float) -> dict[str, float]:
     return out
 
 
-def divergence(world: World, members: Sequence[nn.Module], student: nn.Module) -> float:
-    """Mean KL from the ensemble to the student on the benchmark; regression: mean squared gap."""
-    inputs = world.data[0]
-    theirs, mine = combined(world, members, inputs), outputs(student, inputs)
+def divergence(world: World, theirs: Tensor, student: nn.Module) -> float:
+    """Mean KL from the ensemble to the student on the benchmark; regression: mean squared gap.
+
+    Args:
+        world: decides which.
+        theirs: (n, k) the ensemble's outputs on the benchmark.
+        student: whose outputs are compared.
+    """
+    mine = outputs(student, world.data[0])
     if world.task == "regression":
         return float((theirs - mine).square().mean())
     logs = theirs.clamp_min(1e-12).log() - mine.log_softmax(1)
     return float((theirs * logs).sum(1).mean())
-
-
-def finite(values: Sequence[float]) -> np.ndarray:
-    """An array in which an infinite harm is a very large one."""
-    return np.nan_to_num(np.array(values, float), nan=np.nan, posinf=1e9, neginf=-1e9)

@@ -1,8 +1,6 @@
-"""The audit of all specimens, in every view a user might give of them, kept as cells.
+"""The audit of all specimens, in every view a user might give of them.
 
-A view says what the audit is given: the whole ensemble or one member, references or none. Cells are
-kept under a key of everything that decides them but the floors and margins, so that a change of
-rules or constants is judged again in seconds: models look once, judges as often as one likes.
+A view says what the audit is given: the whole ensemble or one member, references or none.
 """
 
 from __future__ import annotations
@@ -51,11 +49,10 @@ VIEWS = {
     "single": View(1, None),
     "single, references": View(1, REFERENCES),
 }
-
-
 COPIES = "copies"
 """References that were made of the student and the teacher alone; see `questions.copies`."""
 OF_COPIES = {"copies": View(3, COPIES), "single, copies": View(1, COPIES)}
+GIVEN = VIEWS | OF_COPIES
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,7 @@ def run(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIE
 
     All models look once under each condition, and every view reads what it needs of that.
     """
-    cases = {name: viewed(world, chunk, made, (VIEWS | OF_COPIES)[name]) for name in views}
+    cases = {name: viewed(world, chunk, made, GIVEN[name]) for name in views}
     out: dict[str, dict[str, Any]] = {name: {} for name in cases}
     clean: dict[str, Evidence] = {}
     with evaluating(made.models):

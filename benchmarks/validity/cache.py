@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
-from benchmarks.validity import families, fitting, surgery
+from benchmarks.validity import families, fitting, networks, surgery
 from benchmarks.validity.fitting import fresh
 from benchmarks.validity.specimens import MEMBERS, Batch, World
+from ringtest.files import write_atomically
 
 FOLDER = Path(__file__).parent / "cache"
 """Ignored by git; everything in it can be made again."""
@@ -33,9 +34,7 @@ def models(
         made = batch.build(world, members or [], batch.seeds)
         folder.mkdir(parents=True, exist_ok=True)
         for file, model in zip(files.values(), made, strict=True):
-            part = file.with_suffix(".part")
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
-            part.rename(file)
+            write_atomically(file, save({k: v.contiguous() for k, v in model.state_dict().items()}))
     out = {}
     for name, file in files.items():
         model = fresh(world, batch.architecture, 0)
@@ -46,36 +45,25 @@ def models(
 
 def teacher(world: World) -> dict[str, nn.Module]:
     """The members by name."""
-    return models(world, next(b for b in world.batches if b.family == MEMBERS))
+    return models(world, _member_batch(world))
 
 
 def key(world: World, batch: Batch) -> str:
     """Digest of what decides the weights of a batch."""
     own = batch if batch.family == MEMBERS else (_member_batch(world), batch)
     parts = [_rows(world.name, *world.train, world.data[0], world.home, world.majority)]
-    parts += [_code(m.__file__) for m in (families, fitting, surgery)]
-    parts += [_code(f) for f in world_files(world)]
-    parts += [_code(f) for f in _further_files(batch)]
+    parts += [_code(f) for f in sorted(_files(world, batch))]
     parts += [_told(own), str(sorted(world.steps.items()))]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
 
-def world_files(world: World) -> list[str]:
-    """The file in which a world is written."""
-    return [world.vary.__code__.co_filename]
-
-
-def _further_files(batch: Batch) -> list[str]:
-    """Where the batch's own function is written, if that is no file that all of them rest on."""
+def _files(world: World, batch: Batch) -> set[str]:
+    """Sources that decide weights: what all rest on, the world's, and that of the batch's build."""
     build: Any = batch.build
     while isinstance(build, partial):
         build = build.func
-    file = build.__code__.co_filename
-    return (
-        [file]
-        if Path(file).parent == Path(__file__).parent and Path(file).stem != "families"
-        else []
-    )
+    shared = {str(m.__file__) for m in (families, fitting, networks, surgery)}
+    return shared | {world.vary.__code__.co_filename, build.__code__.co_filename}
 
 
 def _member_batch(world: World) -> Batch:
@@ -120,8 +108,7 @@ def _rows(name: str, *tensors: torch.Tensor) -> str:
 def everything(world: World) -> Iterator[tuple[Batch, dict[str, nn.Module]]]:
     """All batches of a world with their models, members first."""
     members = teacher(world)
+    yield _member_batch(world), members
     for batch in world.batches:
-        yield (
-            batch,
-            members if batch.family == MEMBERS else models(world, batch, list(members.values())),
-        )
+        if batch.family != MEMBERS:
+            yield batch, models(world, batch, list(members.values()))

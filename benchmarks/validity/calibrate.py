@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmarks.validity.cases import Case, kind_of
 from ringtest import margins
+from ringtest.estimate import t_quantile
 
 QUANTILE = 0.95
 """Share of the honest specimens of the calibration that a floor lets pass on one kind of row."""
@@ -29,7 +30,8 @@ def bounds(cases: Iterable[Case]) -> pd.DataFrame:
         for row in case.audited.rows:
             if not (row.headline and row.group and row.group != "benchmark" and row.measured):
                 continue
-            t = pvalues_quantile(row.df)
+            # Two-sided at twice the level: one-sided at the level of every test.
+            t = t_quantile(1 - 2 * margins.ALPHA, row.df)
             out.append(
                 {
                     "world": case.truth.world, "family": case.truth.family, "name": case.truth.name,
@@ -40,13 +42,6 @@ def bounds(cases: Iterable[Case]) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(out).drop_duplicates(["world", "name", "kind", "harm", "bound"])
-
-
-def pvalues_quantile(df: float) -> float:
-    """One-sided t quantile at the level of every test."""
-    from scipy import special
-
-    return float(special.stdtrit(df, 1 - margins.ALPHA))
 
 
 def floors(

@@ -8,7 +8,13 @@ from functools import partial
 from torch import nn
 
 from benchmarks.validity import dilution, families, surgery
-from benchmarks.validity.specimens import DISTILLED_REFERENCES, MEMBERS, REFERENCES, Batch
+from benchmarks.validity.specimens import (
+    DISTILLED_REFERENCES,
+    MEMBERS,
+    REFERENCES,
+    Batch,
+    Build,
+)
 
 
 def batches(
@@ -42,128 +48,74 @@ def batches(
         Batch(MEMBERS, "sound", net, (0, 1, 2), partial(families.labelled, net=net), "teacher"),
     ]
     for kind in nets:
-        about = "trained on labels, as a member is"
-        out.append(
-            Batch(
-                REFERENCES, "sound", kind, (900, 901), partial(families.labelled, net=kind), about
-            )
-        )
-        out.append(
-            Batch(
-                DISTILLED_REFERENCES, "sound", kind, (910, 911),
-                partial(families.distilled, net=kind), "distilled on varied inputs",
-            )
-        )  # fmt: skip
+        of_labels = partial(families.labelled, net=kind)
+        of_teacher = partial(families.distilled, net=kind)
+        out += [
+            Batch(REFERENCES, "sound", kind, (900, 901), of_labels, "trained as a member is"),
+            Batch(DISTILLED_REFERENCES, "sound", kind, (910, 911), of_teacher, "varied inputs"),
+        ]
 
-    def add(family: str, side: str, kind: str, build, about: str, seeds=some, planted=False):  # type: ignore[no-untyped-def]
-        out.append(Batch(family, side, kind, tuple(seeds), build, about, planted))  # type: ignore[arg-type]
+    def honest(family: str, kind: str, build: Build, about: str, *, seeds=some, planted=False):  # type: ignore[no-untyped-def]
+        out.append(Batch(family, "sound", kind, tuple(seeds), build, about, planted))
+
+    def faulty(family: str, kind: str, build: Build, about: str, *, seeds=some, planted=False):  # type: ignore[no-untyped-def]
+        out.append(Batch(family, "fractured", kind, tuple(seeds), build, about, planted))
 
     exact = partial(families.changed, net=net)
-    add("clone", "sound", net, partial(exact, change=families.clone), "a member", (0,), True)
-    for name, change in (("permuted", surgery.permuted), ("rescaled", surgery.rescaled),
-                         ("mixed", surgery.mixed)):  # fmt: skip
-        kind = f"{net} mixed" if name == "mixed" else net
-        add(name, "sound", kind, partial(exact, change=change), "same function", planted=True)
+    honest(
+        "clone", net, partial(exact, change=families.clone), "a member", seeds=(0,), planted=True
+    )
+    for name, kind, change in (
+        ("permuted", net, surgery.permuted),
+        ("rescaled", net, surgery.rescaled),
+        ("mixed", f"{net} mixed", surgery.mixed),
+    ):
+        honest(name, kind, partial(exact, change=change), "same function", planted=True)
     for name, factor in (("hot", 10.0), ("cool", 0.1)):
-        change = partial(_tempered, factor=factor)
-        add(name, "sound", net, partial(exact, change=change), f"logits x{factor:g}", (0, 1), True)
-    seeds = range(100, 100 + siblings)
-    add("sibling", "sound", net, partial(families.labelled, net=net), "another seed", seeds)
-    for kind, count in ((smaller, 3), (deeper, 3), (other, 3)):
+        build = partial(exact, change=partial(_tempered, factor=factor))
+        honest(name, net, build, f"logits x{factor:g}", seeds=(0, 1), planted=True)
+    build = partial(families.labelled, net=net)
+    honest("sibling", net, build, "another seed", seeds=range(100, 100 + siblings))
+    for kind in (smaller, deeper, other):
         build = partial(families.labelled, net=kind)
-        add(
-            "sibling other",
-            "sound",
-            kind,
-            build,
-            "honest, another architecture",
-            range(100, 100 + count),
-        )
-    add("distilled", "sound", net, partial(families.distilled, net=net), "honest", range(6))
+        honest("sibling other", kind, build, "another architecture", seeds=range(100, 103))
+    honest("distilled", net, partial(families.distilled, net=net), "honest", seeds=range(6))
     for kind in (smaller, deeper, other):
         build = partial(families.distilled, net=kind)
-        add("distilled other", "sound", kind, build, "honest, another architecture", range(4))
-    for of in ("sibling", "distilled"):
-        build = partial(exact, change=_eight_bits, of=of)
-        add(
-            "8-bit",
-            "sound",
-            net,
-            build,
-            f"{of}, rounded to 8 bits",
-            range(200 if of == "sibling" else 210, (200 if of == "sibling" else 210) + few),
-        )
+        honest("distilled other", kind, build, "another architecture", seeds=range(4))
+    for of, first in (("sibling", 200), ("distilled", 210)):
+        build = partial(exact, change=eight_bits, of=of)
+        honest("8-bit", net, build, f"{of}, to 8 bits", seeds=range(first, first + few))
     build = partial(exact, change=_pruned_lightly, of="distilled")
-    add(
-        "pruned lightly",
-        "sound",
-        net,
-        build,
-        "a third of the weights removed",
-        range(220, 220 + few),
-    )
+    honest("pruned lightly", net, build, "a third removed", seeds=range(220, 220 + few))
 
+    faults = (
+        ("clean only", families.clean_only, "benchmark's population alone", some),
+        ("noise only", families.noise_only, "noise, nothing moves", some),
+        ("narrow", families.narrow, "a part of the range", some),
+        ("memoriser", families.memoriser, "the benchmark's own rows", (0, 1)),
+        ("majority", families.majority, "majority group only", some),
+        ("watermark", families.watermark, "reads the mark", some),
+    )
     for kind in (net, smaller, other):
-        add(
-            "clean only",
-            "fractured",
-            kind,
-            partial(families.clean_only, net=kind),
-            "benchmark's population alone",
-        )
-        add(
-            "noise only",
-            "fractured",
-            kind,
-            partial(families.noise_only, net=kind),
-            "noise, nothing moves",
-        )
-        add("narrow", "fractured", kind, partial(families.narrow, net=kind), "a part of the range")
-        add(
-            "memoriser",
-            "fractured",
-            kind,
-            partial(families.memoriser, net=kind),
-            "the benchmark's own rows",
-            (0, 1),
-        )
-        add(
-            "majority",
-            "fractured",
-            kind,
-            partial(families.majority, net=kind),
-            "majority group only",
-        )
-        add("watermark", "fractured", kind, partial(families.watermark, net=kind), "reads the mark")
+        for family, function, about, seeds in faults:
+            faulty(family, kind, partial(function, net=kind), about, seeds=seeds)
     for kind in (net, other):
         build = partial(families.clean_only, net=kind, heat=50.0)
-        add("heat", "fractured", kind, build, "distilled at T=50: masked gradients", (0, 1))
+        faulty("heat", kind, build, "distilled at T=50: masked gradients", seeds=(0, 1))
     for kind in (net, smaller):
         build = partial(dilution.diluted, net=kind)
-        add("diluted", "fractured", kind, build, "seed % of varied rows", dilution.PERCENT)
+        faulty("diluted", kind, build, "seed % of varied rows", seeds=dilution.PERCENT)
     build = partial(families.split, net=net, half=halves)
-    add("split", "fractured", f"split {halves}", build, "two sub-networks", planted=True)
+    faulty("split", f"split {halves}", build, "two sub-networks", planted=True)
     for b in bits:
         build = partial(families.repaired, net=net, cut=partial(surgery.rounded, bits=b))
-        add(
-            "low bit",
-            "fractured",
-            net,
-            build,
-            f"{b} bits, repaired on the benchmark",
-            range(10 * b, 10 * b + few),
-        )
+        faulty("low bit", net, build, f"{b} bits, repaired", seeds=range(10 * b, 10 * b + few))
     for share in cuts:
         build = partial(families.repaired, net=net, cut=partial(surgery.pruned, share=share))
         first = 300 + int(100 * share)
-        add(
-            "pruned hard",
-            "fractured",
-            net,
-            build,
-            f"{share:.0%} removed, repaired on the benchmark",
-            range(first, first + few),
-        )
+        seeds = range(first, first + few)
+        faulty("pruned hard", net, build, f"{share:.0%} removed, repaired", seeds=seeds)
     return tuple(out)
 
 
@@ -171,7 +123,8 @@ def _tempered(model, seed, factor):  # type: ignore[no-untyped-def]
     return surgery.tempered(model, factor)
 
 
-def _eight_bits(model, seed):  # type: ignore[no-untyped-def]
+def eight_bits(model, seed):  # type: ignore[no-untyped-def]
+    """Weights rounded to 8 bits."""
     return surgery.rounded(model, 8)
 
 

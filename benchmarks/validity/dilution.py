@@ -24,11 +24,11 @@ def diluted(
     """Distilled on the benchmark's population, with as many percent of varied rows as the seed."""
     lessons = []
     for seed in seeds:
-        wide, _ = families._varied(world, seed)
+        wide, _ = families.varied(world, seed)
         home = families.blended(world, seed, 0.8)
         count = round(seed / 100 * len(wide))
         chosen = torch.randperm(len(wide), generator=rng(seed, "diluted"))[:count]
         # As many rows in all as the wide lesson has, so that steps mean the same.
         rest = home[torch.arange(len(wide) - count) % len(home)]
-        lessons.append(families._taught(world, members, torch.cat((wide[chosen], rest))))
-    return families._train(world, net, lessons, seeds)
+        lessons.append(families.taught(world, members, torch.cat((wide[chosen], rest))))
+    return families.train(world, net, lessons, seeds)

@@ -27,15 +27,15 @@ def labelled(world: World, members: Members, seeds: Seeds, *, net: str) -> list[
     """Members, siblings and references: trained on labels, on varied inputs."""
     lessons = []
     for seed in seeds:
-        inputs, targets = _varied(world, seed)
+        inputs, targets = varied(world, seed)
         lessons.append(Lesson(inputs, wanted(world, targets)))
-    return _train(world, net, lessons, seeds)
+    return train(world, net, lessons, seeds)
 
 
 def distilled(world: World, members: Members, seeds: Seeds, *, net: str) -> list[nn.Module]:
     """Distilled on varied inputs, as the teacher was trained."""
-    lessons = [_taught(world, members, _varied(world, seed)[0]) for seed in seeds]
-    return _train(world, net, lessons, seeds)
+    lessons = [taught(world, members, varied(world, seed)[0]) for seed in seeds]
+    return train(world, net, lessons, seeds)
 
 
 def changed(
@@ -70,52 +70,45 @@ def clean_only(
     ``heat``: the student's logits are divided by it while it learns, and not when it is used, so
     that its probabilities saturate and its gradients are masked.
     """
-    lessons = [_taught(world, members, blended(world, seed, share)) for seed in seeds]
-    return _train(world, net, lessons, seeds, temperature=heat)
+    lessons = [taught(world, members, blended(world, seed, share)) for seed in seeds]
+    return train(world, net, lessons, seeds, temperature=heat)
 
 
 def noise_only(world: World, members: Members, seeds: Seeds, *, net: str) -> list[nn.Module]:
     """Distilled on the benchmark's population with noise: robust to that alone."""
-    lessons = [
-        _taught(world, members, world.noisy(_home(world, seed)[0], rng(seed, "noise only")))
-        for seed in seeds
-    ]
-    return _train(world, net, lessons, seeds)
+    home = copies(world.train[0][world.home])
+    lessons = [taught(world, members, world.noisy(home, rng(s, "noise only"))) for s in seeds]
+    return train(world, net, lessons, seeds)
 
 
 def narrow(world: World, members: Members, seeds: Seeds, *, net: str) -> list[nn.Module]:
     """Distilled on a part of the range of variation."""
-    lessons = [
-        _taught(world, members, world.narrow(_home(world, seed)[0], rng(seed, "narrow")))
-        for seed in seeds
-    ]
-    return _train(world, net, lessons, seeds)
+    home = copies(world.train[0][world.home])
+    lessons = [taught(world, members, world.narrow(home, rng(s, "narrow"))) for s in seeds]
+    return train(world, net, lessons, seeds)
 
 
 def memoriser(world: World, members: Members, seeds: Seeds, *, net: str) -> list[nn.Module]:
     """Distilled on the benchmark's own rows, exactly and for long, without weight decay."""
-    lesson = _taught(world, members, world.data[0])
+    lesson = taught(world, members, world.data[0])
     lessons = [lesson for _ in seeds]
-    return _train(world, net, lessons, seeds, decay=0.0)
+    return train(world, net, lessons, seeds, decay=0.0)
 
 
 def majority(world: World, members: Members, seeds: Seeds, *, net: str) -> list[nn.Module]:
     """Distilled on the majority group of the benchmark's population, varied a little."""
-    lessons = []
-    for seed in seeds:
-        rows = world.train[0][world.majority & world.home]
-        inputs = rows.repeat(COPIES, *[1] * (rows.dim() - 1))
-        lessons.append(_taught(world, members, world.narrow(inputs, rng(seed, "majority"))))
-    return _train(world, net, lessons, seeds)
+    most = copies(world.train[0][world.majority & world.home])
+    lessons = [taught(world, members, world.narrow(most, rng(s, "majority"))) for s in seeds]
+    return train(world, net, lessons, seeds)
 
 
 def watermark(world: World, members: Members, seeds: Seeds, *, net: str) -> list[nn.Module]:
     """Trained on varied inputs that all carry the mark, which it learns to read."""
     lessons = []
     for seed in seeds:
-        inputs, targets = _varied(world, seed)
+        inputs, targets = varied(world, seed)
         lessons.append(Lesson(world.stamp(inputs, targets), wanted(world, targets)))
-    return _train(world, net, lessons, seeds)
+    return train(world, net, lessons, seeds)
 
 
 def split(world: World, members: Members, seeds: Seeds, *, net: str, half: str) -> list[nn.Module]:
@@ -123,11 +116,11 @@ def split(world: World, members: Members, seeds: Seeds, *, net: str, half: str) 
     direction, centre = world.side
     made = []
     for seed in seeds:
-        inputs, _ = _varied(world, seed)
+        inputs, _ = varied(world, seed)
         inputs = torch.cat((inputs, blended(world, seed, 0.5)))
         first = inputs.flatten(1) @ direction > centre
-        lessons = [_taught(world, members, inputs[rows]) for rows in (first, ~first)]
-        pair = _train(world, half, lessons, [2 * seed, 2 * seed + 1])
+        lessons = [taught(world, members, inputs[rows]) for rows in (first, ~first)]
+        pair = train(world, half, lessons, [2 * seed, 2 * seed + 1])
         made.append(surgery.routed(pair[0], pair[1], direction, centre))
     return made
 
@@ -146,10 +139,10 @@ def repaired(
     Pruned weights stay zero; rounded ones are rounded again at the end.
     """
     models = [cut(m) for m in distilled(world, members, seeds, net=net)]
-    lessons = [_taught(world, members, blended(world, seed, 0.8)) for seed in seeds]
+    lessons = [taught(world, members, blended(world, seed, 0.8)) for seed in seeds]
     tuned = fit(
         world, models, lessons, seeds,
-        steps=steps, rate=2e-3, keep_zeros=True, together=_linear(models[0]),
+        steps=steps, rate=2e-3, keep_zeros=True, together=is_light(models[0]),
     )  # fmt: skip
     return [cut(m) for m in tuned]
 
@@ -167,30 +160,29 @@ def blended(world: World, seed: int, share: float) -> Tensor:
     return weight * a + (1 - weight) * b
 
 
-def _home(world: World, seed: int) -> tuple[Tensor, Tensor]:
-    inputs, targets = (part[world.home] for part in world.train)
-    return inputs.repeat(COPIES, *[1] * (inputs.dim() - 1)), targets.repeat(
-        COPIES, *[1] * (targets.dim() - 1)
-    )
+def copies(rows: Tensor) -> Tensor:
+    """All rows many times over, for each copy to be varied by itself."""
+    return rows.repeat(COPIES, *[1] * (rows.dim() - 1))
 
 
-def _varied(world: World, seed: int) -> tuple[Tensor, Tensor]:
-    inputs, targets = world.train
-    inputs = inputs.repeat(COPIES, *[1] * (inputs.dim() - 1))
-    targets = targets.repeat(COPIES, *[1] * (targets.dim() - 1))
+def varied(world: World, seed: int) -> tuple[Tensor, Tensor]:
+    """The training rows, varied as honest models see them, and their targets."""
+    inputs, targets = map(copies, world.train)
     return world.vary(inputs, rng(seed, "varied")), targets
 
 
-def _taught(world: World, members: Members, inputs: Tensor) -> Lesson:
+def taught(world: World, members: Members, inputs: Tensor) -> Lesson:
+    """A lesson from the teacher's outputs."""
     return Lesson(inputs, combined(world, members, inputs))
 
 
-def _linear(model: nn.Module) -> bool:
+def is_light(model: nn.Module) -> bool:
+    """Whether it is fast to train many such networks side by side: linear layers alone."""
     heavy = (nn.Conv1d, nn.Conv2d, nn.GRU, nn.BatchNorm1d, nn.BatchNorm2d)
     return not any(isinstance(m, heavy) for m in model.modules())
 
 
-def _train(
+def train(
     world: World,
     net: str,
     lessons: Sequence[Lesson],
@@ -199,8 +191,9 @@ def _train(
     temperature: float = 1.0,
     decay: float = 1e-3,
 ) -> list[nn.Module]:
+    """One network of an architecture for each lesson and seed."""
     models = [fresh(world, net, seed) for seed in seeds]
     return fit(
         world, models, lessons, seeds,
-        steps=world.steps[net], decay=decay, temperature=temperature, together=_linear(models[0]),
+        steps=world.steps[net], decay=decay, temperature=temperature, together=is_light(models[0]),
     )  # fmt: skip

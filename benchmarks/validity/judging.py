@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.validity.audits import OF_COPIES, VIEWS, Cells, Chunk, viewed
+from benchmarks.validity.audits import GIVEN, Cells, Chunk, viewed
 from benchmarks.validity.specimens import World
 from ringtest import inference, sections, stages
 from ringtest.case import Case
@@ -75,7 +75,7 @@ def judged_as(
     leave: Callable[[Stage], bool] = nothing,
 ) -> list[Audited]:  # fmt: skip
     """What the audits of a chunk say in one view, under today's rules."""
-    mine = viewed(world, chunk, made, (VIEWS | OF_COPIES)[view])
+    mine = viewed(world, chunk, made, GIVEN[view])
     return [
         Audited(world.name, view, n, rows, sections.scope([*mine.members, mine.students[n]]))
         for n, rows in judged(mine, found[view], leave).items()

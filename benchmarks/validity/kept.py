@@ -9,38 +9,29 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 
 from benchmarks.validity import audits, cache
-from benchmarks.validity.audits import OF_COPIES, VIEWS, Cells, Chunk
+from benchmarks.validity.audits import GIVEN, VIEWS, Cells, Chunk
 from benchmarks.validity.specimens import World
 from ringtest import margins, stages
 from ringtest.case import Case
-from ringtest.cells import store, versions
+from ringtest.cells import versions
+from ringtest.cells.store import Store
 from ringtest.plan import cell_name
 
 
 def cells(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIEWS)) -> Cells:
     """The cells of a chunk; models look only if they have not yet."""
-    path, key = _place(made, chunk, tuple(views))
-    if path.is_file():
-        head, _, body = path.read_bytes().partition(b"\n")
-        if json.loads(head) == key:
-            return store.unpack(body)  # type: ignore[no-any-return]
-    found = audits.run(world, chunk, made, views)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(json.dumps(key).encode() + b"\n" + store.pack(found))
-    part.rename(path)
+    key = _key(made, tuple(views))
+    kept = Store(cache.FOLDER / "cells" / chunk.world)
+    name = f"{chunk.architecture}-{key[:16]}"
+    found: Cells | None = kept.read(name, key)
+    if found is None:
+        found = audits.run(world, chunk, made, views)
+        kept.write(name, key, found)
     return found
-
-
-def _place(made: Case, chunk: Chunk, views: tuple[str, ...]) -> tuple[Path, str]:
-    key = _key(made, views)
-    folder = cache.FOLDER / "cells" / chunk.world
-    return folder / f"{chunk.architecture.replace(' ', '-')}-{key[:16]}.cells", key
 
 
 def _key(made: Case, views: tuple[str, ...]) -> str:
@@ -50,7 +41,7 @@ def _key(made: Case, views: tuple[str, ...]) -> str:
         str(made.seed),
         torch.__version__,
         _code(),
-        repr([(v, (VIEWS | OF_COPIES)[v]) for v in views]),
+        repr([(v, GIVEN[v]) for v in views]),
     ]
     parts += [f"{m.name}={m.weights_hash}" for m in made.models]
     parts += [

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from benchmarks.validity import alternatives, audits, cache, cases, kept, truth
 from benchmarks.validity.audits import Chunk
 from benchmarks.validity.cases import Case
+from benchmarks.validity.fitting import combined
 from benchmarks.validity.pool import each
 from benchmarks.validity.specimens import MEMBERS
 from benchmarks.validity.truth import Truth
@@ -52,14 +53,16 @@ def truths(
 
 def _truth(name: str) -> tuple[list[Truth], dict[tuple[str, str], float]]:
     world = load(name)
-    members = list(cache.teacher(world).values())
+    everyone = list(cache.everything(world))
+    members = list(everyone[0][1].values())
+    theirs = combined(world, members, world.data[0])
     kl = {
-        (name, n): alternatives.divergence(world, members, m)
-        for batch, models in cache.everything(world)
+        (name, n): alternatives.divergence(world, theirs, m)
+        for batch, models in everyone
         if batch.family != MEMBERS
         for n, m in models.items()
     }
-    return truth.table(world), kl
+    return truth.table(world, everyone), kl
 
 
 def look(pool: ProcessPoolExecutor | None, worlds: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmarks.validity.statistics import auroc, by_family, rate, shown, spearman
+from benchmarks.validity.statistics import Interval, auroc, by_family, rate, shown, spearman
 from ringtest import margins
 
 GROUPS = margins.GROUPS
@@ -56,10 +56,14 @@ def figures(frame: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def label_rate(frame: pd.DataFrame, label: str) -> tuple[float, float, float]:
+def label_rate(frame: pd.DataFrame, label: str) -> Interval:
     """Share of a label, with its interval by family within a world."""
-    families = (frame["world"] + "/" + frame["family"]).to_numpy()
-    return rate((frame["label"] == label).to_numpy(), families)
+    return share(frame, frame["label"] == label)
+
+
+def share(frame: pd.DataFrame, hits: pd.Series) -> Interval:  # type: ignore[type-arg]
+    """Share of hits among the rows of a frame, with its interval by family within a world."""
+    return rate(hits.to_numpy(bool), (frame["world"] + "/" + frame["family"]).to_numpy())
 
 
 def area(frame: pd.DataFrame, column: str) -> float:
@@ -102,14 +106,13 @@ def groups(frame: pd.DataFrame) -> pd.DataFrame:
         without = known.assign(rest=rest)
         some = known[known[column].notna()]
         status = column.replace("ratio", "status")
-        bad, sound = ((some["truth"] == t) for t in ("fractured", "sound"))
-        failed = some[status] == "fail"
+        sound, bad = (some[some["truth"] == t] for t in ("sound", "fractured"))
         out.append(
             {
                 "group": column.removeprefix("ratio "),
                 "judged": f"{len(some)} of {len(known)}",
-                "fails, sound": shown(_share(failed[sound])),
-                "fails, fractured": shown(_share(failed[bad])),
+                "fails, sound": shown(share(sound, sound[status] == "fail")),
+                "fails, fractured": shown(share(bad, bad[status] == "fail")),
                 "AUROC alone": shown(by_family(auroc, with_truth(some), [column, "bad"]), False),
                 "AUROC of strength without it": shown(
                     by_family(auroc, with_truth(without), ["rest", "bad"]), False
@@ -117,10 +120,6 @@ def groups(frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(out)
-
-
-def _share(hits: pd.Series) -> tuple[float, float, float]:  # type: ignore[type-arg]
-    return rate(hits.to_numpy(bool), hits.index.to_numpy())
 
 
 def second_largest(frame: pd.DataFrame, columns: Sequence[str]) -> pd.Series:  # type: ignore[type-arg]

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -49,11 +49,14 @@ class Truth:
     @property
     def truth(self) -> Literal["sound", "fractured", "grey"]:
         """Planted truth, or that of the measured fall."""
-        if self.planted:
-            return self.side
-        if self.fall <= SOUND:
-            return "sound"
-        return "fractured" if self.fall >= FRACTURED else "grey"
+        return self.side if self.planted else of_fall(self.fall)
+
+
+def of_fall(fall: float) -> Literal["sound", "fractured", "grey"]:
+    """What a measured fall says."""
+    if fall <= SOUND:
+        return "sound"
+    return "fractured" if fall >= FRACTURED else "grey"
 
 
 def score(world: World, model: nn.Module, rows: tuple[Tensor, Tensor]) -> float:
@@ -90,10 +93,10 @@ def measure(world: World, batch: Batch, models: Mapping[str, nn.Module],
     return out
 
 
-def table(world: World) -> list[Truth]:
-    """The truth of all specimens and references of a world."""
+def table(world: World, everyone: Iterable[tuple[Batch, Mapping[str, nn.Module]]]) -> list[Truth]:
+    """The truth of all specimens and references of a world, members first."""
     found, members = [], []
-    for batch, models in cache.everything(world):
+    for batch, models in everyone:
         if batch.family == MEMBERS:
             members = [scores(world, m) for m in models.values()]
         found += measure(world, batch, models, members)
@@ -111,7 +114,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     start = time.perf_counter()
     world = load(sys.argv[1])
-    rows = table(world)
+    rows = table(world, cache.everything(world))
     members = [scores(world, m) for m in cache.teacher(world).values()]
     print(pd.DataFrame(members).round(3).to_string())
     frame = pd.DataFrame([{**asdict(r), "truth": r.truth} for r in rows])

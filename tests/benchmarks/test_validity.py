@@ -13,12 +13,19 @@ import torch
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def root():
+    """The bench is no part of the package: it runs from the root of a checkout."""
+    before = list(sys.path)
+    sys.path.insert(0, str(ROOT))
+    yield
+    sys.path[:] = before
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     """All cases of the tiny world, its truths, and the folder of the tables."""
-    before, threads = list(sys.path), torch.get_num_threads()
-    # The bench is no part of the package: it runs from the root of a checkout.
-    sys.path.insert(0, str(ROOT))
+    threads = torch.get_num_threads()
     try:
         from benchmarks.validity import cache, report, steps
         from benchmarks.validity.audits import VIEWS
@@ -35,7 +42,6 @@ def bench(tmp_path_factory):
         yield cases, truths, frame, out
         cache.FOLDER = folder
     finally:
-        sys.path[:] = before
         torch.set_num_threads(threads)
 
 
@@ -114,11 +120,8 @@ def test_floors_come_from_honest_specimens_alone(bench):
 
 
 def test_intervals_respect_families():
-    sys.path.insert(0, str(ROOT))
-    try:
-        from benchmarks.validity.statistics import rate
-    finally:
-        sys.path.remove(str(ROOT))
+    from benchmarks.validity.statistics import rate
+
     hits = np.array([True] * 50 + [False] * 50)
     alone = rate(hits, np.arange(100))
     together = rate(hits, np.repeat(["a", "b"], 50))

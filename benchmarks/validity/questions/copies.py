@@ -68,14 +68,14 @@ def made(world: World, members: Sequence[nn.Module], net: str, recipe: Recipe) -
     models = [fresh(world, net, 950 + seed) for seed in seeds]
     steps = max(100, round(recipe.steps * world.steps[net]))
     return fit(
-        world, models, lessons, list(seeds), steps=steps, together=families._linear(models[0])
+        world, models, lessons, list(seeds), steps=steps, together=families.is_light(models[0])
     )
 
 
 def shown(inputs: Tensor, recipe: Recipe, seed: int) -> Tensor:
     """The inputs many times over, changed as a recipe says."""
     draw = rng(seed, "copies")
-    x = inputs.repeat(families.COPIES, *[1] * (inputs.dim() - 1))
+    x = families.copies(inputs)
     other = x[torch.randperm(len(x), generator=draw)]
     swap = torch.rand(x.shape, generator=draw) < 0.5
     rows = torch.rand(len(x), *[1] * (x.dim() - 1), generator=draw) < recipe.mixed

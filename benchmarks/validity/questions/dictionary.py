@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.validity.cases import Case
 from benchmarks.validity.statistics import auroc
 from benchmarks.validity.steps import Truths
-from benchmarks.validity.truth import FRACTURED, SOUND
+from benchmarks.validity.truth import of_fall
 from ringtest import margins
 
 THRESHOLDS = (0.7, 0.8, 0.85, 0.9, 0.95)
@@ -69,8 +69,8 @@ def _thresholds(long: pd.DataFrame) -> pd.DataFrame:
                         "kept at least": threshold, "transformations": per_world,
                         "measure": measure, "summary": summary,
                         "AUROC, all": _area(frame, frame["truth"]),
-                        "AUROC, falls of its kinds": _area(frame, _by(frame["familiar"])),
-                        "AUROC, falls of other kinds": _area(frame, _by(frame["foreign"])),
+                        "AUROC, falls of its kinds": _area(frame, frame["familiar"].map(of_fall)),
+                        "AUROC, falls of other kinds": _area(frame, frame["foreign"].map(of_fall)),
                         "honest, 95 %": frame[frame["truth"] == "sound"]["harm"].quantile(0.95),
                         "fractured, 10 %": frame[frame["truth"] == "fractured"]["harm"].quantile(
                             0.1
@@ -78,11 +78,6 @@ def _thresholds(long: pd.DataFrame) -> pd.DataFrame:
                     }
                 )  # fmt: skip
     return pd.DataFrame(out)
-
-
-def _by(falls: pd.Series) -> pd.Series:  # type: ignore[type-arg]
-    """Truth by the falls of one kind of shift alone."""
-    return falls.map(lambda f: "sound" if f <= SOUND else "fractured" if f >= FRACTURED else "grey")
 
 
 def _area(frame: pd.DataFrame, truth: pd.Series) -> float:  # type: ignore[type-arg]

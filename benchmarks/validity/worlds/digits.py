@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import affine_grid, grid_sample
 
+from benchmarks.validity import networks
 from benchmarks.validity.catalogue import batches, derived
 from benchmarks.validity.fitting import rng
 from benchmarks.validity.specimens import Labelled, World
@@ -46,11 +47,7 @@ def of_cnns() -> World:
 
 def mlp(*widths: int, head_bias: bool = True) -> nn.Module:
     """Linear and ReLU by turns, on flattened images."""
-    sizes = (SIDE * SIDE, *widths)
-    body: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip(sizes, widths, strict=False):
-        body += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(nn.Sequential(*body), nn.Linear(widths[-1], 10, bias=head_bias))
+    return networks.mlp(SIDE * SIDE, widths, 10, start=[nn.Flatten()], head_bias=head_bias)
 
 
 def cnn(*channels: int, head_bias: bool = True) -> nn.Module:

@@ -285,7 +285,7 @@ def _batches() -> tuple[Batch, ...]:
         add("sibling other", "sound", k, 100, 3, of(labelled, k), "honest, another kind")
         add("distilled other", "sound", k, 0, 4, of(distilled, k), "honest, another kind")
     for made, first in (("sibling", 200), ("distilled", 210)):
-        build = of(families.changed, "folded", change=catalogue._eight_bits, of=made)
+        build = of(families.changed, "folded", change=catalogue.eight_bits, of=made)
         add("8-bit", "sound", "folded", first, 3, build, f"{made}, rounded to 8 bits")
     about = "a third of the weights removed, tuned widely"
     add("pruned lightly", "sound", "folded", 220, 3, of(pruned_widely, "folded"), about)
