@@ -24,6 +24,7 @@ from ringtest.measure import (
     measure,
 )
 from ringtest.moments import hsic, ratio
+from ringtest.representations import in_unit_sd
 
 
 class Prepared:
@@ -110,6 +111,10 @@ class CKA(PairMeasure):
     needs = frozenset({"sample", "moments", "cross_model"})
     on = ("clean", "off_support", "certified", "unlabelled")
     source = "Kornblith et al. 2019, Song et al. 2012"
+
+    def forms(self, evidence: Evidence) -> tuple[Evidence, ...]:
+        """As it is, and with all units at one scale."""
+        return evidence, in_unit_sd(evidence)
 
     def prepare(self, evidence: Evidence, at: Setting) -> Prepared:
         """Centre the last hidden layer and compute its own HSIC."""

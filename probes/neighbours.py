@@ -25,6 +25,7 @@ from ringtest.measure import (
     Setting,
     measure,
 )
+from ringtest.representations import in_unit_sd
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -241,6 +242,10 @@ class Neighbours(PairMeasure):
     needs = frozenset({"sample"})
     on = ("clean", "off_support", "certified", "unlabelled")
     source = "Huh et al. 2024"
+
+    def forms(self, evidence: Evidence) -> tuple[Evidence, ...]:
+        """As it is, and with all units at one scale."""
+        return evidence, in_unit_sd(evidence)
 
     def prepare(self, evidence: Evidence, at: Setting) -> Neighbourhood:
         """Neighbour lists of the last hidden layer."""

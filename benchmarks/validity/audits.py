@@ -154,7 +154,9 @@ def once(entry: Measure) -> Measure:
     """The measure, computing once what several views ask for; good for one condition."""
     made = copy.copy(entry)
     if isinstance(entry, PairMeasure):
-        made.prepare = _kept_by(lambda shown, _: shown.subject, entry.prepare)  # type: ignore[attr-defined]
+        # By identity, as a model's evidence is prepared in every form.
+        made.forms = _kept_by(lambda shown: shown.subject, entry.forms)  # type: ignore[attr-defined]
+        made.prepare = _kept_by(lambda shown, _: id(shown), entry.prepare)  # type: ignore[attr-defined]
         made.compare = _kept_by(lambda a, b: (id(a), id(b)), entry.compare)  # type: ignore[attr-defined]
     elif isinstance(entry, ModelMeasure):
         twins = entry.id == "structure.twin_spread"

@@ -38,7 +38,7 @@ def bounds(cases: Iterable[Case]) -> pd.DataFrame:
                     "truth": case.truth.truth, "view": case.view, "elsewhere": case.elsewhere,
                     "kind": kind_of(row, case.own), "harm": row.harm,
                     "bound": row.harm + t * row.se,
-                    "counts": case.benchmark.harm < margins.BENCHMARK,
+                    "counts": case.counts,
                 }
             )  # fmt: skip
     return pd.DataFrame(out).drop_duplicates(["world", "name", "kind", "harm", "bound"])

@@ -15,7 +15,7 @@ from benchmarks.validity.audits import Chunk
 from benchmarks.validity.judging import Audited
 from benchmarks.validity.specimens import World
 from benchmarks.validity.truth import Truth
-from ringtest import AuditData, margins
+from ringtest import AuditData, margins, pvalues
 from ringtest.measurement import Measurement
 from ringtest.plan import Stage
 from ringtest.policy import Policy
@@ -41,6 +41,13 @@ class Case:
     def benchmark(self) -> Measurement:
         """The row of the benchmark."""
         return next(r for r in self.audited.rows if r.headline and r.group == "benchmark")
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is not rejected on the benchmark: what any evaluation sees is no riddle."""
+        b = self.benchmark
+        p_fail, _ = pvalues.p_values(b.harm, margins.BENCHMARK, b.se, b.df, b.family)
+        return not p_fail <= margins.ALPHA
 
 
 def kind_of(row: Measurement, own: bool) -> str:
@@ -87,7 +94,6 @@ def decided(case: Case, floors: Floors | None = None) -> dict[str, Any]:
     verdict = decide(
         with_floors(rows, floors, case.own) if floors else rows, Policy(), case.audited.scope
     )
-    benchmark = next(r for r in verdict.rows if r.headline and r.group == "benchmark")
     t = case.truth
     return {
         "world": t.world, "name": t.name, "family": t.family, "architecture": t.architecture,
@@ -95,7 +101,7 @@ def decided(case: Case, floors: Floors | None = None) -> dict[str, Any]:
         "foreign": t.foreign, "familiar": t.familiar, "difference": t.benchmark,
         "view": case.view, "elsewhere": case.elsewhere, "label": verdict.label,
         "strength": np.nan if verdict.strength is None else verdict.strength,
-        "counts": benchmark.status != "fail",
+        "counts": case.counts,
         **{f"ratio {n}": np.nan if g.ratio is None else g.ratio for n, g in verdict.groups.items()},
         **{f"status {n}": g.status for n, g in verdict.groups.items()},
     }  # fmt: skip

@@ -55,6 +55,13 @@ class Likeness:
     chance: float
     heaviest: float | None
     """Largest share of one row in a layer's squared norm, where the measure tells it."""
+    other: Likeness | None = None
+    """The same in another form of the evidence, such as units at one scale."""
+
+    @property
+    def forms(self) -> tuple[Likeness, ...]:
+        """This, and all other forms."""
+        return (self,) if self.other is None else (self, *self.other.forms)
 
 
 def read(
@@ -134,10 +141,35 @@ def likeness(
         at: the condition.
     """
     honest = list(dict.fromkeys(name for names in references.values() for name in names))
-    prepared = {
-        name: _guarded(evidence[name], lambda e: entry.prepare(e, at))
-        for name in (*members, *honest, *students)
+    everyone = (*members, *honest, *students)
+    forms = {
+        name: _guarded(
+            evidence[name],
+            lambda e: [_guarded(form, lambda f: entry.prepare(f, at)) for form in entry.forms(e)],
+        )
+        for name in everyone
     }
+    count = max((len(f) for f in forms.values() if not isinstance(f, Failure)), default=1)
+    out: dict[str, Likeness | Failure] = {}
+    for i in reversed(range(count)):
+        prepared = {n: f if isinstance(f, Failure) else f[i] for n, f in forms.items()}
+        found = _in_one_form(entry, prepared, members, students, references)
+        for name, like in found.items():
+            other = out.get(name)
+            if isinstance(like, Likeness) and isinstance(other, Likeness):
+                like = replace(like, other=other)
+            out[name] = like
+    return out
+
+
+def _in_one_form(
+    entry: PairMeasure,
+    prepared: Mapping[str, Any],
+    members: Sequence[str],
+    students: Sequence[str],
+    references: Mapping[str, Sequence[str]],
+) -> dict[str, Likeness | Failure]:
+    honest = list(dict.fromkeys(name for names in references.values() for name in names))
     for name in (*members, *honest):
         if isinstance(prepared[name], Failure):
             return dict.fromkeys(students, replace(prepared[name], of_teacher=True))

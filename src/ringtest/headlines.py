@@ -19,6 +19,7 @@ from ringtest.nulls import (
     Standing,
     band,
     band_width,
+    beyond_chance,
     drift_null,
     minus_constant,
     off_support_rows,
@@ -78,7 +79,9 @@ class Judge(Standing):
                 ]
             case "certified" if self._certifies.get(condition.key) and entry.group != "function":
                 for of in self.drifts:
-                    drift = self._drift(entry, found, of, paired=True)
+                    drift = self._drift(
+                        entry, found, of, True, self.drift_floor("certified", entry.group, of)
+                    )
                     seen = (condition.name or condition.key, drift)
                     self._certified[entry.id, of].append(seen)
             case _:
@@ -192,27 +195,43 @@ class Judge(Standing):
         return rows
 
     def _drift(
-        self, entry: PairMeasure, there: Likeness | Failure, of: Drifting, paired: bool
+        self,
+        entry: PairMeasure,
+        there: Likeness | Failure,
+        of: Drifting,
+        paired: bool,
+        floor: float,
     ) -> Drift | Failure:
-        """How much more the student drifts from the members than they drift from each other."""
+        """How much more the student drifts from the members than they drift from each other.
+
+        In the form of the evidence in which that lies least beyond its margin.
+        """
         here = self._clean.get(entry.id, Failure("error", "clean data were not measured"))
         for side in (here, there):
             if isinstance(side, Failure):
                 return side
         assert isinstance(here, Likeness)
         assert isinstance(there, Likeness)
-        band_here, band_there = band(here, of), band(there, of)
-        if band_here is None or band_there is None:
-            return Failure("context", _DRIFT_UNKNOWN)
-        gap_here, gap_there = here.student - band_here, there.student - band_there
-        delta = gap_there - gap_here if paired else gap_there.minus_independent(gap_here)
-        return Drift(
-            delta,
-            band_there.value - band_here.value,
-            there.student.value - here.student.value,
-            # Another member, too, drifts more or less than these do.
-            band_width(str(entry.group), np.subtract(there.left_out, here.left_out)),
-        )
+        drifts = []
+        for at_home, away in zip(here.forms, there.forms, strict=False):
+            band_here, band_there = band(at_home, of), band(away, of)
+            if band_here is None or band_there is None:
+                return Failure("context", _DRIFT_UNKNOWN)
+            if not (beyond_chance(at_home) and beyond_chance(away)):
+                continue  # members that do not agree there do not say how to drift
+            gap_here, gap_there = at_home.student - band_here, away.student - band_there
+            drifts.append(
+                Drift(
+                    gap_there - gap_here if paired else gap_there.minus_independent(gap_here),
+                    band_there.value - band_here.value,
+                    away.student.value - at_home.student.value,
+                    # Another member, too, drifts more or less than these do.
+                    band_width(str(entry.group), np.subtract(away.left_out, at_home.left_out)),
+                )
+            )
+        if not drifts:
+            return Failure("context", _NO_AGREEMENT)
+        return max(drifts, key=lambda d: d.delta.value + max(floor, d.width))
 
     def _elsewhere_row(
         self, entry: PairMeasure, condition: Condition, found: Likeness | Failure, of: Drifting
@@ -227,7 +246,7 @@ class Judge(Standing):
             "statistic": f"drift of {entry.statistic}",
             **self.layers_of(entry),
         }
-        drift = self._drift(entry, found, of, paired=False)
+        drift = self._drift(entry, found, of, False, floor)
         judged = {"headline": True, "required": True}
         if isinstance(drift, Failure):
             if drift.status == "context":
@@ -281,6 +300,9 @@ class Judge(Standing):
 _NO_TWINS = (
     "An embedding is output and last hidden layer in one: rows with one output have one code, "
     "so twins are context."
+)
+_NO_AGREEMENT = (
+    "The members agree with each other no more than by chance there: differences are context."
 )
 _DRIFT_UNKNOWN = (
     "With a single teacher its members' own drift is unknown: differences are context "

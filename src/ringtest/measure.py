@@ -118,6 +118,13 @@ class PairMeasure(Measure):
     statistic: ClassVar[str]
     """Name of the transformed scale."""
 
+    def forms(self, evidence: Evidence) -> tuple[Evidence, ...]:
+        """The evidence as it is, and in whatever other forms a model could as well have shown it.
+
+        A student is held against the members in the form that is kindest to it, the same for both.
+        """
+        return (evidence,)
+
     def prepare(self, evidence: Evidence, at: Setting) -> Any:
         """What is computed once a model; NotMeasurable if the layer has nothing left."""
         raise NotImplementedError

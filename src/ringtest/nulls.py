@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -99,32 +99,35 @@ def off_support_rows(
         why = failures[0] if failures else why
         return [compare.failed_row(entry, OFF_SUPPORT, why, null="band", **fields, **judged)]
     kept = [f for _, f in usable]
+    # Another form counts where it, too, says something of the members under every condition.
+    forms = [kept] + [
+        list(form)
+        for form in list(zip(*(f.forms for f in kept), strict=False))[1:]
+        if all(map(beyond_chance, form))
+    ]
     names = [c.key for c, _ in usable]
     kin = standing.kin
     out = []
     if standing.members == 1 and not kin:
-        out.append(_level_row(standing, entry, kept, names, {**fields, **judged}))
+        out.append(
+            _kindest(_level_row(standing, entry, f, names, {**fields, **judged}) for f in forms)
+        )
     if standing.members > 1:
-        bands = [f.members for f in kept if f.members is not None]
-        null: Null = "band"
-        if not standing.same_architecture:
-            null = "band void"
-        made = _null_row(standing, entry, kept, bands, names, {**fields, **judged})
-        width = band_width(group, np.mean([f.left_out for f in kept], axis=0))
-        # What the floor hides stays in the report, for whoever holds the row against another.
-        params = {**made.params, "band": width}
-        margin = max(standing.floor("off support", group), width)
-        made = replace(made, null=null, margin=margin, params=params)
+        null: Null = "band" if standing.same_architecture else "band void"
+        floor = standing.floor("off support", group)
+        made = _kindest(
+            _band_row(standing, entry, f, names, {**fields, **judged, "null": null}, floor)
+            for f in forms
+        )
         if null == "band void" and (kin or group in compared):
             # References are a null of the student's own kind, and differences elsewhere need no
             # band; beside either a void band would only accuse the honest.
             made = replace(made, headline=False, required=False)
         out.append(made)
     if standing.references:
-        nulls = [f.references for f in kept if f.references is not None]
-        made = _null_row(standing, entry, kept, nulls, names, {**fields, **judged})
-        margin = standing.floor("references", group)
-        made = replace(made, null="references", margin=margin)
+        asked: dict[str, object] = {**fields, **judged, "null": "references"}
+        floor = standing.floor("references", group)
+        made = _kindest(_reference_row(standing, entry, f, names, asked, floor) for f in forms)
         if not kin:
             # What an architecture does to similarity would be held against the student.
             made = replace(made, headline=False, required=False, reason=_NOT_KIN)
@@ -142,6 +145,41 @@ def without_elsewhere(rows: Sequence[Measurement]) -> list[Measurement]:
     if any(r.headline and r.null == "references" for r in kept):
         return kept
     return [replace(r, headline=True, required=True) if r.null == "band void" else r for r in kept]
+
+
+def _kindest(rows: Iterable[Measurement]) -> Measurement:
+    """The row of the form in which the student lies least beyond its margin.
+
+    Rows without a number come last.
+    """
+    return min(rows, key=lambda r: r.harm - r.margin if r.measured else math.inf)
+
+
+def _band_row(
+    standing: Standing,
+    entry: PairMeasure,
+    kept: list[Likeness],
+    names: list[str],
+    fields: dict[str, object],
+    floor: float,
+) -> Measurement:
+    bands = [f.members for f in kept if f.members is not None]
+    made = _null_row(standing, entry, kept, bands, names, fields)
+    width = band_width(str(entry.group), np.mean([f.left_out for f in kept], axis=0))
+    # What the floor hides stays in the report, for whoever holds the row against another.
+    return replace(made, margin=max(floor, width), params={**made.params, "band": width})
+
+
+def _reference_row(
+    standing: Standing,
+    entry: PairMeasure,
+    kept: list[Likeness],
+    names: list[str],
+    fields: dict[str, object],
+    floor: float,
+) -> Measurement:
+    nulls = [f.references for f in kept if f.references is not None]
+    return _null_row(standing, entry, kept, nulls, names, {**fields, "margin": floor})
 
 
 def _null_row(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ringtest import margins
+from ringtest.evidence import Evidence
 from ringtest.measure import NotMeasurable, Setting
 
 
@@ -80,6 +81,16 @@ def standardised(rows: Tensor) -> Tensor:
     x = x - x.mean(0)
     sd = x.square().mean(0).sqrt()
     return x / torch.where(sd > 0, sd, torch.ones_like(sd))
+
+
+def in_unit_sd(evidence: Evidence) -> Evidence:
+    """The evidence with every unit of the last hidden layer at standard deviation 1.
+
+    A network computes the same with a ReLU unit scaled by any positive number and the weights that
+    read it by the inverse: how large a unit is says nothing of what the network does.
+    """
+    name = evidence.names[-1]
+    return replace(evidence, sample={name: standardised(evidence.last)}, derived={})
 
 
 def flat_inputs(inputs: Tensor, modality: str, frame: Tensor | None = None) -> Tensor:

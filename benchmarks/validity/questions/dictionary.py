@@ -12,7 +12,6 @@ from benchmarks.validity.cases import Case
 from benchmarks.validity.statistics import auroc
 from benchmarks.validity.steps import Truths
 from benchmarks.validity.truth import of_fall
-from ringtest import margins
 
 THRESHOLDS = (0.7, 0.8, 0.85, 0.9, 0.95)
 MEASURES = ("outputs.consistency", "similarity.cka", "similarity.neighbours")
@@ -22,10 +21,7 @@ def answer(
     pool: ProcessPoolExecutor | None, cases: Sequence[Case], truths: Truths
 ) -> dict[str, pd.DataFrame]:
     """Thresholds, summaries and dictionaries, against falls inside and outside the dictionary."""
-    chosen = [
-        c for c in cases
-        if c.view == "members" and not c.elsewhere and c.benchmark.harm < margins.BENCHMARK
-    ]  # fmt: skip
+    chosen = [c for c in cases if c.view == "members" and not c.elsewhere and c.counts]
     long = pd.DataFrame([row for c in chosen for row in _rows(c)])
     return {
         "Thresholds and summaries": _thresholds(long),
