@@ -112,9 +112,9 @@ class CKA(PairMeasure):
     on = ("clean", "off_support", "certified", "unlabelled")
     source = "Kornblith et al. 2019, Song et al. 2012"
 
-    def forms(self, evidence: Evidence) -> tuple[Evidence, ...]:
+    def forms(self, evidence: Evidence) -> dict[str, Evidence]:
         """As it is, and with all units at one scale."""
-        return evidence, in_unit_sd(evidence)
+        return {"": evidence, "units at SD 1": in_unit_sd(evidence)}
 
     def prepare(self, evidence: Evidence, at: Setting) -> Prepared:
         """Centre the last hidden layer and compute its own HSIC."""

@@ -243,9 +243,9 @@ class Neighbours(PairMeasure):
     on = ("clean", "off_support", "certified", "unlabelled")
     source = "Huh et al. 2024"
 
-    def forms(self, evidence: Evidence) -> tuple[Evidence, ...]:
+    def forms(self, evidence: Evidence) -> dict[str, Evidence]:
         """As it is, and with all units at one scale."""
-        return evidence, in_unit_sd(evidence)
+        return {"": evidence, "units at SD 1": in_unit_sd(evidence)}
 
     def prepare(self, evidence: Evidence, at: Setting) -> Neighbourhood:
         """Neighbour lists of the last hidden layer."""

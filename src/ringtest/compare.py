@@ -55,6 +55,8 @@ class Likeness:
     chance: float
     heaviest: float | None
     """Largest share of one row in a layer's squared norm, where the measure tells it."""
+    form: str = ""
+    """In which form of the evidence; "" is as it is."""
     other: Likeness | None = None
     """The same in another form of the evidence, such as units at one scale."""
 
@@ -145,19 +147,23 @@ def likeness(
     forms = {
         name: _guarded(
             evidence[name],
-            lambda e: [_guarded(form, lambda f: entry.prepare(f, at)) for form in entry.forms(e)],
+            lambda e: {
+                form: _guarded(shown, lambda s: entry.prepare(s, at))
+                for form, shown in entry.forms(e).items()
+            },
         )
         for name in everyone
     }
-    count = max((len(f) for f in forms.values() if not isinstance(f, Failure)), default=1)
+    named = next((list(f) for f in forms.values() if not isinstance(f, Failure)), [""])
     out: dict[str, Likeness | Failure] = {}
-    for i in reversed(range(count)):
-        prepared = {n: f if isinstance(f, Failure) else f[i] for n, f in forms.items()}
+    for form in reversed(named):
+        prepared = {n: f if isinstance(f, Failure) else f[form] for n, f in forms.items()}
         found = _in_one_form(entry, prepared, members, students, references)
         for name, like in found.items():
             other = out.get(name)
-            if isinstance(like, Likeness) and isinstance(other, Likeness):
-                like = replace(like, other=other)
+            if isinstance(like, Likeness):
+                other = other if isinstance(other, Likeness) else None
+                like = replace(like, form=form, other=other)
             out[name] = like
     return out
 

@@ -227,6 +227,7 @@ class Judge(Standing):
                     away.student.value - at_home.student.value,
                     # Another member, too, drifts more or less than these do.
                     band_width(str(entry.group), np.subtract(away.left_out, at_home.left_out)),
+                    away.form,
                 )
             )
         if not drifts:
@@ -260,7 +261,7 @@ class Judge(Standing):
             drift.members,
             drift.student,
             seed=self.seed,
-            params={"band": drift.width},
+            params=drift.params,
             **fields,
             **judged,
         )

@@ -26,6 +26,13 @@ class Drift:
     student: float
     width: float = 0.0
     """How far another member would lie from these; 0 where that is not known."""
+    form: str = ""
+    """In which form of the evidence; "" is as it is."""
+
+    @property
+    def params(self) -> dict[str, object]:
+        """What a row tells besides its numbers."""
+        return {"band": self.width} | ({"form": self.form} if self.form else {})
 
 
 Seen = tuple[str, Drift | Failure]
@@ -79,7 +86,7 @@ def certified_row(
                 found.student,
                 seed=standing.seed,
                 **{**fields, "margin": max(floor, found.width)},
-                params={"band": found.width},
+                params=found.params,
             ),
         )
         for name, found in seen

@@ -118,12 +118,13 @@ class PairMeasure(Measure):
     statistic: ClassVar[str]
     """Name of the transformed scale."""
 
-    def forms(self, evidence: Evidence) -> tuple[Evidence, ...]:
-        """The evidence as it is, and in whatever other forms a model could as well have shown it.
+    def forms(self, evidence: Evidence) -> dict[str, Evidence]:
+        """The evidence as it is (""), and in other forms in which a model could have shown it.
 
         A student is held against the members in the form that is kindest to it, the same for both.
+        The names go into ``params["form"]`` of judged rows.
         """
-        return (evidence,)
+        return {"": evidence}
 
     def prepare(self, evidence: Evidence, at: Setting) -> Any:
         """What is computed once a model; NotMeasurable if the layer has nothing left."""

@@ -193,7 +193,7 @@ def _null_row(
     student = estimates.mean([f.student for f in kept])
     null = estimates.mean(nulls)
     params = {
-        "conditions": names,
+        **_told(kept, names),
         "teacher_raw": entry.raw(null.value),
         "student_raw": entry.raw(student.value),
     }
@@ -233,9 +233,15 @@ def _level_row(
         unit="similarity",
         null="level",
         margin=1.0 - margins.LEVELS[entry.group],
-        params={"conditions": names},
+        params=_told(kept, names),
         **fields,
     )
+
+
+def _told(kept: list[Likeness], names: list[str]) -> dict[str, object]:
+    """What a row tells of the conditions, and of the form of the evidence if it is another."""
+    form = kept[0].form
+    return {"conditions": names} | ({"form": form} if form else {})
 
 
 def drift_null(standing: Standing, of: Drifting) -> Null:

@@ -176,6 +176,8 @@ def describe(row: Measurement) -> str:
         layers = f", layer {row.student_layer}"
         if row.teacher_layer != row.student_layer:
             layers += f" against {row.teacher_layer}"
+    if row.params.get("form"):
+        layers += f", {row.params['form']}"
     who = {
         "drift": ("drift of the student", "of the members"),
         "level": ("student to teacher", "level of a near-copy"),
