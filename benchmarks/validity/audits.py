@@ -6,7 +6,7 @@ A view says what the audit is given: the whole ensemble or one member, reference
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -18,12 +18,12 @@ from benchmarks.validity.specimens import DISTILLED_REFERENCES, MEMBERS, REFEREN
 from ringtest import AuditData, evidence, road, stages
 from ringtest.case import Case
 from ringtest.evidence import Evidence, Wanted
-from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
+from ringtest.measure import Measure, ModelMeasure, NotMeasurable, PairMeasure, Setting
 from ringtest.model import evaluating
 from ringtest.plan import Stage
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
 
-CHUNK = 16
+CHUNK = 32
 """Students of one audit: the teacher's part is computed once for all of them."""
 Cells = dict[str, dict[str, Any]]
 """View -> key of the condition -> measure -> content."""
@@ -85,10 +85,12 @@ def case(
     data: AuditData | None = None,
     seed: int = 0,
     references: Sequence[nn.Module] | None = None,
+    looks: Collection[str] = (*JUDGED, *ALTERNATIVES),
 ) -> Case:
     """The audit of a chunk, with the references of all views and what a verdict rests on.
 
-    ``references`` of one's own take the place of the world's, for the views that ask for `COPIES`.
+    ``references`` of one's own take the place of the world's, for the views that ask for `COPIES`;
+    ``looks`` names the roles of the conditions, or conditions themselves, that are looked at.
     """
     models = _models(world)
     found = [_references(world, f, chunk.architecture) for f in (REFERENCES, DISTILLED_REFERENCES)]
@@ -101,7 +103,7 @@ def case(
         references=list(honest) or None,
         seed=seed,
     )
-    asked = [_lean(s) for s in made.plan.stages]
+    asked = [_lean(s, looks) for s in made.plan.stages]
     kept = tuple(s for s in asked if s is not None)
     return replace(made, plan=replace(made.plan, stages=kept, not_measured=()))
 
@@ -137,20 +139,20 @@ def _references(world: World, family: str, architecture: str) -> list[str]:
     return found.get(architecture, found.get(world.teacher, []))
 
 
-def _lean(stage: Stage) -> Stage | None:
+def _lean(stage: Stage, looks: Collection[str]) -> Stage | None:
     """A stage with judged measures alone; None for what no verdict rests on."""
+    if not {stage.condition.role, stage.condition.key} & set(looks):
+        return None
     if stage.condition.role in JUDGED:
         kept = tuple(m for m in stage.measures if m.group is not None or m.id == "shift.domain_auc")
-    elif stage.condition.key in ALTERNATIVES:
-        kept = stage.measures
     else:
-        return None
+        kept = stage.measures
     needs = frozenset().union(*(m.needs for m in kept))
     wanted = Wanted("outcomes" in needs, "sample" in needs, "layers" in needs, False)
     return replace(stage, measures=kept, wanted=wanted)
 
 
-def once(entry: Measure) -> Measure:
+def once(entry: Measure, members: Collection[str]) -> Measure:
     """The measure, computing once what several views ask for; good for one condition."""
     made = copy.copy(entry)
     if isinstance(entry, PairMeasure):
@@ -161,8 +163,22 @@ def once(entry: Measure) -> Measure:
     elif isinstance(entry, ModelMeasure):
         twins = entry.id == "structure.twin_spread"
         key = _with_members if twins else lambda shown, _: shown.subject
-        made.read = _kept_by(key, entry.read)  # type: ignore[attr-defined]
+        read = _kept_by(key, entry.read)
+        if entry.id == "shift.domain_auc":
+            read = _asked_of(members, read)
+        made.read = read  # type: ignore[attr-defined]
     return made
+
+
+def _asked_of(members: Collection[str], read: Callable[..., Any]) -> Callable[..., Any]:
+    """No verdict rests on what a student says of it, and asking takes a tenth of an audit."""
+
+    def asked(shown: Evidence, at: Setting) -> Any:
+        if shown.subject not in members:
+            raise NotMeasurable("asked of members alone")
+        return read(shown, at)
+
+    return asked
 
 
 def _with_members(shown: Evidence, at: Setting) -> tuple[str, float]:
@@ -191,6 +207,7 @@ def run(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIE
     cases = {name: viewed(world, chunk, made, GIVEN[name]) for name in views}
     out: dict[str, dict[str, Any]] = {name: {} for name in cases}
     clean: dict[str, Evidence] = {}
+    members = {m.name for m in made.members}
     with evaluating(made.models):
         for stage in made.plan.stages:
             gathered = evidence.gather(
@@ -199,7 +216,7 @@ def run(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIE
             for name, shown in gathered.evidence.items():
                 shown.clean = clean.get(name)
             clean = clean or gathered.evidence
-            entries = [once(m) for m in stage.measures]
+            entries = [once(m, members) for m in stage.measures]
             for name, mine in cases.items():
                 at = stages.setting(mine, stage.condition, gathered)
                 out[name][stage.condition.key] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -121,6 +121,7 @@ def of_chunk(
     seed: int = 0,
     leaves: Sequence[tuple[bool, Callable[[Stage], bool]]] = LEAVES,
     references: Sequence[nn.Module] | None = None,
+    looks: Collection[str] = (*audits.JUDGED, *audits.ALTERNATIVES),
 ) -> list[Case]:
     """The cases of a chunk, with inputs from elsewhere and without.
 
@@ -133,8 +134,9 @@ def of_chunk(
         seed: of the audit.
         leaves: (whether inputs from elsewhere are given, which stages are left out).
         references: instead of the world's.
+        looks: roles of the conditions that are looked at, or conditions by name.
     """
-    made = audits.case(world, chunk, data, seed, references)
+    made = audits.case(world, chunk, data, seed, references, looks)
     # A plain audit keeps the cells of all views, whichever are asked for.
     plain = data is None and references is None
     cells = kept.cells(world, chunk, made, tuple(audits.VIEWS) if plain else tuple(views))

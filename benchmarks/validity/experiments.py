@@ -34,6 +34,8 @@ class Trial:
     """Seed of that draw, and of the audit."""
     unlabelled: Mapping[str, Mixture] = field(default_factory=dict)
     """Set -> what it is made of; none: no inputs from elsewhere."""
+    looks: tuple[str, ...] = audits.JUDGED
+    """Roles of the conditions that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ def _run(job: tuple[Trial, dict[str, Truth]]) -> list[Case]:
     return [
         case
         for chunk in audits.chunks(world, trial.names)
-        for case in cases.of_chunk(world, chunk, known, ["members"], data, trial.draw, leaves)
+        for case in cases.of_chunk(
+            world, chunk, known, ["members"], data, trial.draw, leaves, looks=trial.looks
+        )
     ]
 
 

@@ -68,7 +68,8 @@ class Verdict:
 
     label: Label
     strength: float | None
-    """r / (1 + r), r the second largest harm / margin of a group; .5: both at the margin."""
+    """r / (1 + r), r the geometric mean of the two largest harm / margin of groups; .5: both at the
+    margin, or one as far beyond its own as the other lies within."""
     scope: Scope
     matched: bool
     """Non-inferior to the mean member on the benchmark, shown."""
@@ -83,6 +84,8 @@ class Verdict:
     """The rows with their decided status, p-values and margins."""
     outcome_label: Label = "inconclusive"
     """The label if whatever is waived had passed; :attr:`label` is what was found."""
+    together: tuple[str, ...] = ()
+    """Two groups that count as two failing ones: one beyond twice its margin, one beyond half."""
     checks: tuple[Check, ...] = field(repr=False, default=())
     """Everything that the gate looks at; the verdict first, then what the policy asks for."""
 

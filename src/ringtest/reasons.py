@@ -14,21 +14,37 @@ if TYPE_CHECKING:
     from ringtest.policy import Policy
 
 
+def _failing(verdict: Verdict) -> list[str]:
+    return [n for n, g in verdict.groups.items() if g.status == "fail"]
+
+
 def sentence(verdict: Verdict) -> str:
     """The verdict in one sentence."""
-    failing = [n for n, g in verdict.groups.items() if g.status == "fail"]
+    failing = _failing(verdict)
     match verdict.label:
         case "below-benchmark":
             return "The student scores below its teacher on the benchmark itself."
         case "fractured":
+            inside = "The student does not carry the teacher's inside"
+            if len(failing) < 2:
+                return f"{inside}: {_uneven(verdict)}."
             where = " and ".join([", ".join(failing[:-1]), failing[-1]])
-            return f"The student does not carry the teacher's inside: {where} fail."
+            return f"{inside}: {where} fail."
         case "sound":
             where = "" if _has_elsewhere(verdict) else f", {_where(verdict)} only"
             return f"The student matches the score and kept the teacher's inside{where}."
         case _:
             matched = "matches the score" if verdict.matched else "may match the score"
             return f"The student {matched}, but the evidence decides neither way."
+
+
+def _uneven(verdict: Verdict) -> str:
+    """Two groups that count together, in words."""
+    first, second = verdict.together
+    return (
+        f"{first} lies beyond {margins.UNEVEN:g} times its margin and {second} beyond "
+        f"{1 / margins.UNEVEN:g} of its own"
+    )
 
 
 def reasons(verdict: Verdict, policy: Policy) -> list[str]:
@@ -49,7 +65,12 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
     failed = sorted((r for r in judged if r.status == "fail"), key=_ratio, reverse=True)
     out += [f"{_name(r)} fails: {describe(r)}." for r in failed]
     if len({r.group for r in failed}) == 1 and verdict.label == "inconclusive":
-        out.append("One group alone does not make a student fractured: two must fail.")
+        out.append(
+            "One group alone does not make a student fractured: two must fail, or one at "
+            f"{margins.UNEVEN:g} times its margin and another at {1 / margins.UNEVEN:g} of its own."
+        )
+    if verdict.label == "fractured" and len(_failing(verdict)) < 2:
+        out.append(f"{_uneven(verdict).capitalize()}: together they are as far out as two.")
     out += [
         f"{_name(r)} is undecided: {describe(r)}." for r in judged if r.status == "inconclusive"
     ]

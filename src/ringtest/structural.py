@@ -18,11 +18,9 @@ def speaks(entry: Measure, p: Paired) -> bool:
 
 
 def structured(entry: Measure, teacher: float) -> bool:
-    """Whether the teacher shows the structure: two margins better than unrelated codes."""
+    """Whether the teacher shows the structure, clearly better than unrelated codes."""
     assert entry.group is not None
-    assert entry.null_value is not None
-    limit = margins.TEACHER_STRUCTURE_MARGINS * margins.STRUCTURE[entry.group]
-    return teacher <= entry.null_value - limit
+    return teacher <= margins.TEACHER_STRUCTURE[entry.group]
 
 
 def unless_unstructured(entry: ModelMeasure, made: Measurement) -> Measurement:

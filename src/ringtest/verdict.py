@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import replace
+from typing import Final
 
 from ringtest import margins, pvalues, reasons
 from ringtest.decision import (
@@ -22,6 +23,10 @@ from ringtest.measurement import PASS_ONLY, Measurement, Status
 from ringtest.policy import Gate, Policy
 
 _UnitKey = tuple[str, str]
+_Uneven = tuple[set[_UnitKey], set[_UnitKey]]
+"""Units beyond so many times their margin, and beyond as small a part of it."""
+_UNEVEN_SINCE: Final = 3
+"""Version of the margins that first counted two uneven groups together."""
 
 
 def decide(
@@ -49,17 +54,24 @@ def decide(
     judged = [
         _with_status(r, _row_status(r, policy, rejected.get(_unit_key(r), False))) for r in judged
     ]
+    uneven: _Uneven = (set(), set())
+    # Older verdicts were made without, and are checked as they were made.
+    if policy.version >= _UNEVEN_SINCE:
+        uneven = (
+            _beyond(judged, units, policy, margins.UNEVEN),
+            _beyond(judged, units, policy, 1 / margins.UNEVEN),
+        )
 
     def conclude(passed: frozenset[int], unasked: frozenset[str]) -> Conclusion:
         kind = [
             replace(r, status="pass") if i in passed else r for i, r in enumerate(judged)
         ] if passed else judged  # fmt: skip
-        return _conclude(kind, units, rejected, policy, scope, unasked)
+        return _conclude(kind, units, rejected, uneven, policy, scope, unasked)
 
     found = conclude(frozenset(), frozenset())
     verdict = Verdict(
         label=found.label,
-        strength=_strength(found.groups),
+        strength=_strength(found.groups, policy.version),
         scope=scope,
         matched=found.matched,
         reasons=(),
@@ -69,6 +81,7 @@ def decide(
         margins_version=policy.version,
         policy_hash=policy.hash,
         rows=tuple(judged),
+        together=found.together,
     )
     verdict = replace(
         verdict,
@@ -82,6 +95,7 @@ def _conclude(
     rows: list[Measurement],
     units: dict[_UnitKey, list[int]],
     rejected: dict[_UnitKey, bool],
+    uneven: _Uneven,
     policy: Policy,
     scope: Scope,
     unasked: frozenset[str],
@@ -97,10 +111,12 @@ def _conclude(
     benchmark = {i for i, r in enumerate(rows) if r.headline and r.group == BENCHMARK}
     matched = bool(benchmark) and all(rows[i].status == "pass" for i in benchmark)
     failing = [name for name, g in groups.items() if g.status == "fail"]
+    firmly, in_part = (_counted(rows, units, statuses, groups, keys) for keys in uneven)
+    together = next(((a, b) for a in firmly for b in in_part if a != b), ())
     label: Label
     if any(rows[i].status == "fail" for i in benchmark):
         label = "below-benchmark"
-    elif len(failing) >= 2:
+    elif len(failing) >= 2 or together:
         label = "fractured"
     elif matched and _all_pass(groups, policy) and scope != "outputs-only":
         label = "sound"
@@ -108,7 +124,7 @@ def _conclude(
         label = "inconclusive"
     still = {i for key, members in units.items() if statuses[key] != "pass" for i in members}
     still |= {i for i in benchmark if rows[i].status != "pass"}
-    return Conclusion(label, matched, groups, frozenset(still))
+    return Conclusion(label, matched, groups, frozenset(still), together)
 
 
 def _with_status(row: Measurement, status: Status) -> Measurement:
@@ -156,6 +172,35 @@ def _reject(
         p[key] = math.nan if any(math.isnan(v) for v in nulls) else max(nulls)
     decided = pvalues.holm(list(p.values()), policy.alpha)
     return dict(zip(p, decided, strict=True))
+
+
+def _beyond(
+    rows: list[Measurement], units: dict[_UnitKey, list[int]], policy: Policy, scale: float
+) -> set[_UnitKey]:
+    """The units that would fail if all margins were ``scale`` times as wide."""
+    scaled = list(rows)
+    for i in (i for members in units.values() for i in members):
+        r = rows[i]
+        if r.null not in PASS_ONLY and not math.isnan(r.p_fail):
+            p_fail, _ = pvalues.p_values(r.harm, scale * r.margin, r.se, r.df, r.family)
+            scaled[i] = replace(r, p_fail=p_fail)
+    return {key for key, failed in _reject(scaled, units, policy).items() if failed}
+
+
+def _counted(
+    rows: list[Measurement],
+    units: dict[_UnitKey, list[int]],
+    statuses: dict[_UnitKey, GroupStatus],
+    groups: dict[str, GroupVerdict],
+    keys: set[_UnitKey],
+) -> list[str]:
+    """The groups that these units speak for, in their order; what passes speaks for nothing."""
+    names = {
+        OFF_SUPPORT if any(rows[i].null == "band void" for i in units[key]) else key[0]
+        for key in keys
+        if statuses[key] != "pass"
+    }
+    return [name for name in groups if name in names]
 
 
 def _row_status(row: Measurement, policy: Policy, rejected: bool) -> Status:
@@ -253,9 +298,12 @@ def _all_pass(groups: dict[str, GroupVerdict], policy: Policy) -> bool:
     return len(passing) == len(named) >= policy.min_groups
 
 
-def _strength(groups: dict[str, GroupVerdict]) -> float | None:
+def _strength(groups: dict[str, GroupVerdict], version: int) -> float | None:
+    """R / (1 + r), r the geometric mean of the two largest ratios (until version 3 the second)."""
     ratios = sorted((g.ratio for g in groups.values() if g.ratio is not None), reverse=True)
     if len(ratios) < 2:
         return None
     r = ratios[1]
+    if version >= _UNEVEN_SINCE and not math.isinf(r):
+        r = math.sqrt(ratios[0] * r) if r > 0 else 0.0
     return 1.0 if math.isinf(r) else r / (1.0 + r)

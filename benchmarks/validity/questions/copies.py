@@ -115,6 +115,6 @@ def _audit(job: tuple[Chunk, dict[str, Any], Recipe]) -> list[dict[str, Any]]:
     copies = made(world, members, chunk.architecture, recipe)
     found = cases_.of_chunk(
         world, chunk, known, list(audits.OF_COPIES),
-        leaves=[(False, cases_.without_unlabelled)], references=copies,
+        leaves=[(False, cases_.without_unlabelled)], references=copies, looks=audits.JUDGED,
     )  # fmt: skip
     return [{**line, "recipe": recipe.name} for line in cases_.table(found).to_dict("records")]

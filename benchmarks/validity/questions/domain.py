@@ -39,7 +39,7 @@ def answer(
         for label, m in SETS:
             mixture = Mixture(source, m.rows, m.home, m.closeness)
             asked += [
-                Trial(name, names, label, draw=d, unlabelled={source: mixture})
+                Trial(name, names, label, 0, d, {source: mixture}, ("clean", "unlabelled"))
                 for d in range(DRAWS)
             ]
     found = experiments.run(pool, "domain check", asked, truths)

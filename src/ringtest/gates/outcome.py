@@ -38,6 +38,8 @@ class Conclusion:
     groups: dict[str, GroupVerdict]
     open: frozenset[int]
     """Judged rows whose set does not pass (against any null)."""
+    together: tuple[str, ...] = ()
+    """Two groups that count as two failing ones: far beyond its margin, and in part."""
 
 
 Conclude = Callable[[frozenset[int], frozenset[str]], Conclusion]
