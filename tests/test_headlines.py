@@ -525,7 +525,7 @@ def test_a_single_teacher_can_be_passed_but_not_failed_on_its_certified_sets():
 
 def test_structure_is_judged_only_where_the_teacher_shows_it():
     # Unrelated codes spread 1.
-    least = 1.0 - margins.TEACHER_STRUCTURE_MARGINS * margins.STRUCTURE["twins"]
+    least = margins.TEACHER_STRUCTURE["twins"]
     for teacher, judged in ((least - 0.01, True), (least + 0.01, False)):
         j = judge()
         j.see_readings(TWINS, Clean(), [paired(teacher + 0.31, teacher)])

@@ -11,7 +11,7 @@ from ringtest import margins, pvalues, reasons
 from ringtest.decision import OFF_SUPPORT
 from ringtest.errors import Exit
 from ringtest.measurement import Measurement
-from ringtest.policy import Gate, Policy
+from ringtest.policy import Gate, Policy, Waiver
 from ringtest.verdict import decide
 
 POLICY = Policy()
@@ -75,6 +75,53 @@ def test_two_failing_groups_are_fractured_and_one_is_not():
     assert (one.label, one.exit_code) == ("inconclusive", Exit.INCONCLUSIVE)
     assert (two.label, two.exit_code) == ("fractured", Exit.FAIL)
     assert any("two must fail" in r for r in one.reasons)
+
+
+def test_a_group_far_beyond_its_margin_and_one_beyond_half_of_its_own_count_as_two():
+    """Margins are .1 and errors small: .07 lies within the margin, and beyond half of it."""
+    wide = {"se": 0.015}  # neither passes nor fails
+    first, second = row("function", 0.3), row("twins", 0.09, **wide)
+    rest = [benchmark(), row("global geometry"), row("local geometry")]
+    v = decide([*rest, first, second], POLICY)
+    assert [v.groups[g].status for g in ("function", "twins")] == ["fail", "inconclusive"]
+    assert (v.label, v.together, v.exit_code) == ("fractured", ("function", "twins"), Exit.FAIL)
+    said = "Function lies beyond 2 times its margin and twins beyond 0.5 of its own"
+    assert f"{said}: together they are as far out as two." in v.reasons
+    assert v.checks[0].message.endswith(f"inside: {said[0].lower()}{said[1:]}.")
+    # One as far out with no second, a second without one far out, and one that passes:
+    for rows in (
+        [first, row("twins", 0.05, **wide)],
+        [row("function", 0.19), second],
+        [first, row("twins", 0.07, se=0.005)],
+    ):
+        other = decide([*rest, *rows], POLICY)
+        assert (other.label, other.together) == ("inconclusive", ())
+    # Twice its margin and half of it must each be left behind with confidence.
+    unsure = decide([*rest, row("function", 0.25, se=0.04), second], POLICY)
+    assert (unsure.groups["function"].status, unsure.label) == ("fail", "inconclusive")
+    assert decide([*rest, first, second], replace(POLICY, version=2)).label == "inconclusive"
+
+
+def test_two_sets_of_one_group_are_no_two_groups():
+    rows = [row("function", 0.5), row("function", 0.09, se=0.015, condition="shift.unlabelled.a")]
+    v = decide([*harms()[:3], row("twins"), *rows], POLICY)
+    assert (v.label, v.together) == ("inconclusive", ())
+
+
+def test_void_bands_are_one_group_for_the_uneven_rule_too():
+    void = {"condition": OFF, "null": "band void"}
+    rows = [row("global geometry", 0.5, **void), row("local geometry", 0.09, se=0.015, **void)]
+    v = decide([benchmark(), row("function"), row("twins"), *rows], POLICY)
+    assert (v.label, v.together) == ("inconclusive", ())
+    more = [benchmark(), row("function"), row("twins", 0.09, se=0.015), *rows]
+    assert decide(more, POLICY).together == (OFF_SUPPORT, "twins")
+
+
+def test_a_waived_row_counts_for_nothing_in_the_uneven_rule():
+    rows = [*harms(function=0.3)[:4], row("twins", 0.09, se=0.015)]
+    waiver = Waiver("A-1", "no matter. A. Owner", "2999-12-31", group="twins")
+    v = decide(rows, replace(POLICY, waivers=(waiver,), today="2026-01-01"))
+    assert (v.label, v.outcome_label) == ("fractured", "inconclusive")
 
 
 def test_below_the_benchmark_comes_first():
@@ -310,10 +357,10 @@ def test_a_family_is_corrected_as_a_maximum():
 # -- strength --------------------------------------------------------------------------------------
 
 
-def test_strength_is_the_second_largest_ratio():
-    v = decide(harms(function=0.3, twins=0.1, local_geometry=0.05), POLICY)
-    assert v.strength == pytest.approx(0.5)
-    assert v.groups["function"].ratio == pytest.approx(3)
+def test_strength_is_the_geometric_mean_of_the_two_largest_ratios():
+    v = decide(harms(function=0.4, twins=0.1, local_geometry=0.05), POLICY)
+    assert v.strength == pytest.approx(2 / 3)
+    assert v.groups["function"].ratio == pytest.approx(4)
     assert decide([benchmark(), row("twins", 0.3)], POLICY).strength is None
     assert decide(harms(function=-3), POLICY).strength == 0
     assert decide(good(), POLICY).margins_version == margins.VERSION
@@ -322,15 +369,19 @@ def test_strength_is_the_second_largest_ratio():
 @given(st.lists(st.floats(-1, 5), min_size=2, max_size=4))
 def test_strength_by_its_definition(values):
     rows = [row(g, h * 0.1) for g, h in zip(FOUR, values, strict=False)]
-    r = sorted((max(0.0, h) for h in values), reverse=True)[1]
+    first, second = sorted((max(0.0, h) for h in values), reverse=True)[:2]
+    r = math.sqrt(first * second)
     assert decide(rows, POLICY).strength == pytest.approx(r / (1 + r), abs=1e-12)
+    # Until version 3 of the margins it was the second alone.
+    old = decide(rows, replace(POLICY, version=2)).strength
+    assert old == pytest.approx(second / (1 + second), abs=1e-12)
 
 
 def test_the_largest_set_speaks_for_its_group():
-    rows = [*harms(twins=0.1), row("function", 0.2, condition="shift.unlabelled.a")]
+    rows = [*harms(twins=0.1), row("function", 0.4, condition="shift.unlabelled.a")]
     v = decide(rows, POLICY)
-    assert v.groups["function"].ratio == pytest.approx(2)
-    assert v.strength == pytest.approx(0.5)
+    assert v.groups["function"].ratio == pytest.approx(4)
+    assert v.strength == pytest.approx(2 / 3)
 
 
 # -- any rows at all -------------------------------------------------------------------------------

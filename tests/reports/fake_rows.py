@@ -82,7 +82,7 @@ def benchmark(harm: float = 0.006, n: int = 1200, **more: Any) -> Measurement:
 def headlines(fall: float, conditions: Iterable[str] = (OFF, CERTIFIED, WEB)) -> list[Measurement]:
     """Geometry and function on each condition, ``fall`` margins beyond the teacher."""
     out: list[Measurement] = []
-    table = {OFF: margins.OFF_SUPPORT, CERTIFIED: margins.CERTIFIED}
+    table = {OFF: margins.OWN_FLOORS["off support"], CERTIFIED: margins.CERTIFIED}
     for shake, condition in enumerate(conditions):
         null = "band" if condition == OFF else "paired" if condition == CERTIFIED else "drift"
         floors = table.get(condition, margins.UNLABELLED)

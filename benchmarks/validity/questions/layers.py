@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -79,7 +80,10 @@ def _harms(chunk: Chunk) -> list[dict[str, Any]]:
                 stage.condition, made.models, [], made.data, made.task, Wanted(layers=True),
                 made.seed,
             ).evidence  # fmt: skip
-            gaps[role].append(_gaps(seen, [m.name for m in made.members], chunk.students))
+            # What a student is called in evidence is longer than its name here.
+            students = {n: seen[m.name] for n, m in made.students.items()}
+            members = {m.name: seen[m.name] for m in made.members}
+            gaps[role].append(_gaps(members, students))
     (clean,) = gaps.pop("clean")
     out = []
     for place, conditions in gaps.items():
@@ -94,19 +98,16 @@ def _harms(chunk: Chunk) -> list[dict[str, Any]]:
 
 
 def _gaps(
-    seen: dict[str, Evidence], members: Sequence[str], students: Sequence[str]
+    members: dict[str, Evidence], students: dict[str, Evidence]
 ) -> dict[str, dict[str, float]]:
     """Student -> depth -> how far it lies below the members' likeness to each other."""
     out: dict[str, dict[str, float]] = {name: {} for name in students}
     for depth, at in DEPTHS.items():
-        prepared = {n: _prepared(seen[n], at) for n in (*members, *students)}
-        theirs = [
-            _likeness(prepared[a], prepared[b])
-            for i, a in enumerate(members)
-            for b in members[:i]
-        ]  # fmt: skip
-        for name in students:
-            mine = [_likeness(prepared[name], prepared[m]) for m in members]
+        of_members = [_prepared(shown, at) for shown in members.values()]
+        theirs = [_likeness(a, b) for a, b in combinations(of_members, 2)]
+        for name, shown in students.items():
+            own = _prepared(shown, at)
+            mine = [_likeness(own, m) for m in of_members]
             out[name][depth] = float(np.mean(theirs) - np.mean(mine))
     return out
 
