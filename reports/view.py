@@ -67,7 +67,7 @@ NULL: Final = {
     "band void": "the members among each other (band void: another architecture)",
     "references": "references of the student's kind",
     "level": "the level of a near-copy (can only pass)",
-    "pass only": "the single teacher (can only pass)",
+    "pass only": "the members, as models of their own kind are (can only pass)",
     "drift": "the members' own drift",
 }
 NULL_SHORT: Final = {
@@ -76,7 +76,7 @@ NULL_SHORT: Final = {
     "band void": "band void",
     "references": "references",
     "level": "level",
-    "pass only": "single teacher",
+    "pass only": "members, pass only",
     "drift": "members' drift",
 }
 MEASURE: Final = {
@@ -149,7 +149,7 @@ def place(row: Measurement) -> str:
     if row.severity is not None:
         parts.append(f"severity {row.severity:g}")
     if largest:
-        parts.append(f"worst at {clean(largest)}")
+        parts.append(f"worst: {clean(largest)}")
     parts += [clean(detail) for detail in (row.slice, row.concept) if detail]
     return ", ".join(parts)
 

@@ -294,8 +294,27 @@ def void(**by_group) -> list[Measurement]:
     return [
         benchmark(),
         row("twins", named.pop("twins", 0.0)),
-        *(row(g, named.get(g, 0.0), null="band void") for g in margins.BAND_GROUPS),
+        *(
+            # Two rows stand for a void band: beyond the wide margin lies a failure, within the
+            # narrow one a pass.
+            row(g, named.get(g, 0.0), margin=margin, null=null)
+            for g in margins.BAND_GROUPS
+            for null, margin in (("band void", 0.1), ("pass only", 0.05))
+        ),
     ]
+
+
+def test_between_the_margins_of_a_void_band_a_group_is_undecided():
+    """Fallen students lie there as honest ones do: neither a failure nor a pass."""
+    v = decide(void(function=0.07), POLICY)
+    assert (v.groups["function"].status, v.label) == ("inconclusive", "inconclusive")
+    assert [r.status for r in v.rows if r.group == "function"] == ["inconclusive"] * 2
+    assert sum("Function is undecided" in r for r in v.reasons) == 1
+    # Until version 3 the wide margin could be passed.
+    assert decide(void(function=0.07), replace(POLICY, version=2)).label == "sound"
+    # The wide row alone passes nobody.
+    rows = [r for r in void() if r.null != "pass only"]
+    assert decide(rows, POLICY).label == "inconclusive"
 
 
 def test_failures_off_a_void_band_count_once_and_passes_singly():
@@ -318,7 +337,8 @@ def test_reasons_say_what_a_void_band_means_for_this_student():
     rows = void(function=0.9)
     elsewhere = [row(g, null="drift", condition="shift.unlabelled.a") for g in margins.BAND_GROUPS]
     context = [
-        replace(r, headline=False, required=False) if r.null == "band void" else r for r in rows
+        replace(r, headline=False, required=False) if r.null in ("band void", "pass only") else r
+        for r in rows
     ]
     told = {}
     for name, found in {

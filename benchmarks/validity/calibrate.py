@@ -16,6 +16,7 @@ import pandas as pd
 from benchmarks.validity.cases import Case, kind_of
 from ringtest import margins
 from ringtest.estimate import t_quantile
+from ringtest.measurement import PASS_ONLY
 
 QUANTILE = 0.95
 """Share of the honest specimens of the calibration that a floor lets pass on one kind of row."""
@@ -51,8 +52,8 @@ def floors(found: pd.DataFrame, quantile: float = QUANTILE) -> dict[str, float]:
     out = {}
     for kind, rows in honest.groupby("kind"):
         group, where = str(kind).split("|")[:2]
-        # Levels can only be passed, and a user's own invariance has a floor of its own.
-        if group not in LEAST or where == "level" or (group == "invariance" and where == "clean"):
+        # What can only be passed tells of no floor; a user's own invariance has one of its own.
+        if group not in LEAST or where in PASS_ONLY or (group == "invariance" and where == "clean"):
             continue
         size = rows.groupby(["world", "family"])["bound"].transform("size")
         out[str(kind)] = max(LEAST[group], weighted_quantile(rows["bound"], 1.0 / size, quantile))

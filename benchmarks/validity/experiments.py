@@ -63,7 +63,7 @@ def run(
 def _run(job: tuple[Trial, dict[str, Truth]]) -> list[Case]:
     trial, known = job
     world = load(trial.world)
-    data = _data(world, trial)
+    rows = data(world, trial)
     leaves = [(False, cases.without_unlabelled)]
     if trial.unlabelled:
         leaves.insert(0, (True, judging.nothing))
@@ -71,12 +71,14 @@ def _run(job: tuple[Trial, dict[str, Truth]]) -> list[Case]:
         case
         for chunk in audits.chunks(world, trial.names)
         for case in cases.of_chunk(
-            world, chunk, known, ["members"], data, trial.draw, leaves, looks=trial.looks
+            world, chunk, known, ["members"], rows, trial.draw, leaves,
+            references=[], looks=trial.looks,
         )
     ]
 
 
-def _data(world: World, trial: Trial) -> AuditData:
+def data(world: World, trial: Trial) -> AuditData:
+    """The rows of a trial."""
     inputs, targets = world.data
     groups = dict(world.audit.get("groups", {}))
     if trial.rows:

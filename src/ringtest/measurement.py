@@ -13,11 +13,13 @@ Null = Literal["paired", "band", "band void", "references", "level", "pass only"
 
 ``paired``: the mean member on the same rows. ``drift``: the members' own drift (difference in
 differences). ``band``: the members among each other, off support; ``band void``: the same for a
-student of another architecture. ``references``: models of the student's kind, off support and in
-drift. ``level``: an absolute level, which can be passed but not failed. ``pass only``: the paired
-difference of a single teacher's geometry or function group, likewise.
+student of another architecture, which can be failed but not passed. ``references``: models of the
+student's kind, off support and in drift. ``level``: an absolute level, which can be passed but not
+failed. ``pass only``: likewise, the paired difference of a single teacher's geometry or function
+group, and the member band for a student of another architecture.
 """
 PASS_ONLY: Final = ("level", "pass only")
+FAIL_ONLY: Final = ("band void",)
 
 STATUSES: Final = ("pass", "fail", "inconclusive", "not_measurable", "error", "context")
 

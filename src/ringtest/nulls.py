@@ -119,11 +119,25 @@ def off_support_rows(
             _band_row(standing, entry, f, names, {**fields, **judged, "null": null}, floor)
             for f in forms
         )
-        if null == "band void" and (kin or group in compared):
-            # References are a null of the student's own kind, and differences elsewhere need no
-            # band; beside either a void band would only accuse the honest.
-            made = replace(made, headline=False, required=False)
-        out.append(made)
+        found = [made]
+        if null == "band void":
+            # Beyond the wide margin nobody honest lies. Within it fallen students do, too: a pass
+            # takes what it takes of the members' own architecture.
+            found.append(
+                _kindest(
+                    _band_row(
+                        standing, entry, f, names,
+                        {**fields, **judged, "null": "pass only"},
+                        standing.floor("off support", group, own=True),
+                    )
+                    for f in forms
+                )
+            )  # fmt: skip
+            if kin or group in compared:
+                # References are a null of the student's own kind, and differences elsewhere need
+                # no band; beside either a void band would only accuse the honest.
+                found = [replace(r, headline=False, required=False) for r in found]
+        out += found
     if standing.references:
         asked: dict[str, object] = {**fields, **judged, "null": "references"}
         floor = standing.floor("references", group)
@@ -144,7 +158,12 @@ def without_elsewhere(rows: Sequence[Measurement]) -> list[Measurement]:
     kept = [r for r in rows if not r.condition.startswith("shift.unlabelled.")]
     if any(r.headline and r.null == "references" for r in kept):
         return kept
-    return [replace(r, headline=True, required=True) if r.null == "band void" else r for r in kept]
+    return [replace(r, headline=True, required=True) if of_void_band(r) else r for r in kept]
+
+
+def of_void_band(row: Measurement) -> bool:
+    """Whether a row is one of the two that stand for a void band: to be failed, to be passed."""
+    return row.null == "band void" or (row.null == "pass only" and row.condition == OFF_SUPPORT)
 
 
 def _kindest(rows: Iterable[Measurement]) -> Measurement:

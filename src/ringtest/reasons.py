@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ringtest import margins, pvalues
-from ringtest.measurement import Measurement
+from ringtest.measurement import FAIL_ONLY, Measurement
 
 if TYPE_CHECKING:
     from ringtest.decision import Verdict
@@ -72,7 +72,9 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
     if verdict.label == "fractured" and len(_failing(verdict)) < 2:
         out.append(f"{_uneven(verdict).capitalize()}: together they are as far out as two.")
     out += [
-        f"{_name(r)} is undecided: {describe(r)}." for r in judged if r.status == "inconclusive"
+        f"{_name(r)} is undecided: {describe(r)}."
+        for r in judged
+        if r.status == "inconclusive" and r.null not in FAIL_ONLY
     ]
     out += [
         f"{_name(r)} could not be measured: {r.measure} on {r.condition}{_why(r, policy)}."
@@ -174,6 +176,8 @@ def _rows_needed(verdict: Verdict, policy: Policy) -> list[str]:
     for row in verdict.rows:
         if not row.headline or row.status != "inconclusive" or row.group in failing:
             continue
+        if row.null in FAIL_ONLY:
+            continue  # its neighbour, which can only pass, says what a pass would take
         n = pvalues.needed_n(row.harm, row.margin, row.se, row.n, policy.alpha)
         limit = margins.SAMPLE if row.measure.startswith(_SAMPLED) else _FAR * row.n
         if n is None or n > limit:

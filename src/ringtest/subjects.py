@@ -217,7 +217,7 @@ def references(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto")
         if given == "auto":
             raise ConfigError(
                 "references",
-                "'auto' waits until the validity bench has found the recipe of reference copies",
+                "'auto' is not offered: how copies are taught would decide the label",
                 "give a list of honest models of the student's kind, or leave it out",
             )
         raise ConfigError("references", f"is {given!r}", "give a list of models")

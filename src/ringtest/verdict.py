@@ -19,14 +19,14 @@ from ringtest.decision import (
 )
 from ringtest.gates.outcome import Conclusion, gate_status, weigh
 from ringtest.gates.waivers import Desk
-from ringtest.measurement import PASS_ONLY, Measurement, Status
+from ringtest.measurement import FAIL_ONLY, PASS_ONLY, Measurement, Status
 from ringtest.policy import Gate, Policy
 
 _UnitKey = tuple[str, str]
 _Uneven = tuple[set[_UnitKey], set[_UnitKey]]
 """Units beyond so many times their margin, and beyond as small a part of it."""
 _UNEVEN_SINCE: Final = 3
-"""Version of the margins that first counted two uneven groups together."""
+"""Version of the margins that first counted two uneven groups together, and no void band's pass."""
 
 
 def decide(
@@ -142,6 +142,8 @@ def _test(row: Measurement, policy: Policy) -> Measurement:
     p_fail, p_pass = pvalues.p_values(row.harm, margin, row.se, row.df, row.family)
     if row.null in PASS_ONLY:
         p_fail = 1.0
+    if row.null in FAIL_ONLY and policy.version >= _UNEVEN_SINCE:
+        p_pass = 1.0
     return replace(row, margin=margin, p_fail=p_fail, p_pass=p_pass)
 
 
@@ -166,8 +168,8 @@ def _reject(
     """Holm over all units that can fail. A unit fails only beyond *every* null it has."""
     p: dict[_UnitKey, float] = {}
     for key, members in units.items():
-        nulls = [rows[i].p_fail for i in members]
-        if any(rows[i].null in PASS_ONLY for i in members):
+        nulls = [rows[i].p_fail for i in members if rows[i].null not in PASS_ONLY]
+        if not nulls:
             continue
         p[key] = math.nan if any(math.isnan(v) for v in nulls) else max(nulls)
     decided = pvalues.holm(list(p.values()), policy.alpha)
@@ -278,10 +280,11 @@ def _unit_ratio(rows: list[Measurement]) -> float | None:
     """max(0, smallest harm / margin over the nulls); None for levels and unmeasured rows."""
     ratios = []
     for row in rows:
-        if row.null in PASS_ONLY or math.isnan(row.p_fail) or not row.margin > 0:
+        if math.isnan(row.p_fail) or not row.margin > 0:
             return None
-        ratios.append(row.harm / row.margin)
-    return max(0.0, min(ratios))
+        if row.null not in PASS_ONLY:
+            ratios.append(row.harm / row.margin)
+    return max(0.0, min(ratios)) if ratios else None
 
 
 def _worst(statuses: list[GroupStatus]) -> GroupStatus:

@@ -31,7 +31,7 @@ FAMILIES = (
     "sibling", "sibling other", "distilled", "distilled other",
     "clean only", "noise only", "narrow",
 )  # fmt: skip
-EACH = 3
+EACH = 2
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Recipe:
 RECIPES = (
     Recipe("inputs alone", 0.0, 0.0, 1.0),
     Recipe("mixed and noise .5", 0.5, 0.5, 1.0),
-    Recipe("mixed and noise 1", 0.5, 1.0, 1.0),
     Recipe("mixed and noise .5, a third of the steps", 0.5, 0.5, 0.33),
     Recipe("mixed and noise .5, twice the steps", 0.5, 0.5, 2.0),
     Recipe("mixed and noise .5, 4 copies", 0.5, 0.5, 1.0, 4),
