@@ -64,10 +64,10 @@ SCOPE: Final = {
 NULL: Final = {
     "paired": "the mean member on the same rows",
     "band": "the members among each other",
-    "band void": "the members among each other (band void: another architecture)",
+    "band void": "the members among each other (band void: another architecture, can only fail)",
     "references": "references of the student's kind",
     "level": "the level of a near-copy (can only pass)",
-    "pass only": "the members, as models of their own kind are (can only pass)",
+    "pass only": "the teacher (can only pass)",
     "drift": "the members' own drift",
 }
 NULL_SHORT: Final = {
@@ -76,7 +76,7 @@ NULL_SHORT: Final = {
     "band void": "band void",
     "references": "references",
     "level": "level",
-    "pass only": "members, pass only",
+    "pass only": "pass only",
     "drift": "members' drift",
 }
 MEASURE: Final = {
@@ -151,6 +151,8 @@ def place(row: Measurement) -> str:
     if largest:
         parts.append(f"worst: {clean(largest)}")
     parts += [clean(detail) for detail in (row.slice, row.concept) if detail]
+    if row.null == "pass only" and row.condition == "shift.off_support":
+        parts.append("to pass")
     return ", ".join(parts)
 
 
@@ -203,7 +205,8 @@ def without_rows(verdict: Verdict, group: str) -> str:
     judged = verdict.groups.get(group)
     if judged is None or not judged.rows:
         return "required, but nothing measured it"
-    return f"{len(judged.rows)} band-void rows of other groups, counted once"
+    void = sum(verdict.rows[i].null == "band void" for i in judged.rows)
+    return f"{void} band-void rows of other groups, counted once"
 
 
 def benchmark(verdict: Verdict) -> Measurement | None:
@@ -218,9 +221,13 @@ def strength_words(verdict: Verdict) -> str:
             "Fewer than two groups could be compared with their margins, so there is no strength."
         )
     side = "at" if verdict.strength == 0.5 else "beyond" if verdict.strength > 0.5 else "within"
+    which = "the second worst group lies" if verdict.margins_version < 3 else (
+        "the two worst groups together lie"
+    )  # fmt: skip
+    its = "its margin" if verdict.margins_version < 3 else "their margins"
     return (
         f"Strength of the evidence for fracture, from 0 to 1. At .50 two groups lie exactly at "
-        f"their margin; here the second worst group lies {side} its margin."
+        f"their margin; here {which} {side} {its}."
     )
 
 

@@ -1,5 +1,6 @@
 """What a network could as well have shown: a code is judged in the form that is kindest to it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,41 @@ def test_members_that_agree_by_chance_elsewhere_make_context():
     row = only(j.headlines(), condition=at.id)
     assert (row.status, row.headline, row.required) == ("context", False, False)
     assert "no more than by chance" in row.reason
+
+
+def test_a_transformation_without_agreement_excuses_no_other():
+    """Only what is said nothing of is left out; what the others show is judged."""
+    j = judge()
+    for entry in (CKA, NEAR):
+        j.see_likeness(entry, Clean(), like(1.0))
+        for name, there in (("turn", like(0.2)), ("blur", like(0.0, 0.001, se=0.01))):
+            j.certify(At("certified", name), 0.99, moved=False)
+            j.see_likeness(entry, At("certified", name), there)
+    rows = [r for r in j.headlines() if r.condition == "shift.certified"]
+    assert [(r.headline, r.params["certified"]) for r in rows] == [(True, ["turn"])] * 2
+    assert all(r.harm == pytest.approx(0.8) for r in rows)
+
+
+def test_one_answer_of_all_members_is_no_lack_of_agreement():
+    """Where production asks for one class, chance agrees as often as they do."""
+    j = judge()
+    at = At("unlabelled")
+    j.see_likeness(AGREE, Clean(), like(1.0))
+    j.elsewhere(at, 0.9)
+    j.see_likeness(AGREE, at, like(0.5, 1.0, chance=1.0))
+    row = only(j.headlines(), condition=at.id)
+    assert (row.harm, row.headline) == (pytest.approx(0.5), True)
+
+
+def test_what_could_not_be_measured_is_no_lack_of_agreement():
+    j = judge()
+    at = At("unlabelled")
+    j.see_likeness(CKA, Clean(), like(1.0))
+    j.elsewhere(at, 0.9)
+    j.see_likeness(CKA, at, forms(like(math.nan, math.nan), like(1.0)))
+    row = only(j.headlines(), condition=at.id)
+    assert (row.headline, row.required, row.measured) == (True, True, False)
+    assert decide([row], Policy()).groups["global geometry"].status == "not_measurable"
 
 
 def test_a_drift_is_taken_within_one_form():

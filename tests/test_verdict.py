@@ -102,6 +102,20 @@ def test_a_group_far_beyond_its_margin_and_one_beyond_half_of_its_own_count_as_t
     assert decide([*rest, first, second], replace(POLICY, version=2)).label == "inconclusive"
 
 
+def test_no_multiple_of_a_margin_of_zero_is_wider():
+    rest = [benchmark(), row("global geometry"), row("local geometry")]
+    v = decide([*rest, row("function", 0.03, margin=0.0), row("twins", 0.09, se=0.015)], POLICY)
+    assert (v.groups["function"].status, v.label) == ("fail", "inconclusive")
+
+
+def test_beside_a_failed_void_band_the_row_that_can_only_pass_is_neither_failed_nor_undecided():
+    v = decide(void(function=0.9), POLICY)
+    wide, near = (r for r in v.rows if r.group == "function")
+    assert (wide.status, near.status) == ("fail", "inconclusive")
+    assert sum(r.startswith("Function") for r in v.reasons) == 1
+    assert not any("more rows" in s or "rows a set" in s for s in v.settle)
+
+
 def test_two_sets_of_one_group_are_no_two_groups():
     rows = [row("function", 0.5), row("function", 0.09, se=0.015, condition="shift.unlabelled.a")]
     v = decide([*harms()[:3], row("twins"), *rows], POLICY)
@@ -308,7 +322,7 @@ def test_between_the_margins_of_a_void_band_a_group_is_undecided():
     """Fallen students lie there as honest ones do: neither a failure nor a pass."""
     v = decide(void(function=0.07), POLICY)
     assert (v.groups["function"].status, v.label) == ("inconclusive", "inconclusive")
-    assert [r.status for r in v.rows if r.group == "function"] == ["inconclusive"] * 2
+    assert [r.status for r in v.rows if r.group == "function"] == ["pass", "inconclusive"]
     assert sum("Function is undecided" in r for r in v.reasons) == 1
     # Until version 3 the wide margin could be passed.
     assert decide(void(function=0.07), replace(POLICY, version=2)).label == "sound"
@@ -351,7 +365,7 @@ def test_reasons_say_what_a_void_band_means_for_this_student():
         told[name] = [r for r in v.reasons if "another architecture" in r]
         if name == "judged":
             assert any("Give references" in s for s in v.settle)
-    assert "margins are wide" in told["judged"][0]
+    assert "a wide margin to fail" in told["judged"][0]
     assert "constant structural loss was not tested" in told["context"][0]
     assert [len(r) for r in told.values()] == [1, 1, 0, 0]
 

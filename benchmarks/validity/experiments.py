@@ -71,8 +71,15 @@ def _run(job: tuple[Trial, dict[str, Truth]]) -> list[Case]:
         case
         for chunk in audits.chunks(world, trial.names)
         for case in cases.of_chunk(
-            world, chunk, known, ["members"], rows, trial.draw, leaves,
-            references=[], looks=trial.looks,
+            world,
+            chunk,
+            known,
+            ["members"],
+            rows,
+            trial.draw,
+            leaves,
+            references=[],
+            looks=trial.looks,
         )
     ]
 

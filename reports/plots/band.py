@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from ringtest import margins
-from ringtest.measurement import Measurement
+from ringtest.measurement import PASS_ONLY, Measurement
 from ringtest.reports import view
 from ringtest.reports.plots.common import (
     BAND,
@@ -120,7 +120,12 @@ class Band:
         rows = report.verdict.rows
         levels = {r.measure: r for r in rows if r.null == "level" and r.headline}
         seen = choose(
-            [r for r in rows if "student_raw" in r.params and r.null != "level" and not r.slice],
+            [
+                r
+                for r in rows
+                # What can only pass repeats another row beside a margin of its own.
+                if "student_raw" in r.params and r.null not in PASS_ONLY and not r.slice
+            ],
             MEASURES,
             measure,
             "no similarity to the members",

@@ -157,14 +157,16 @@ def likeness(
     named = next((list(f) for f in forms.values() if not isinstance(f, Failure)), [""])
     out: dict[str, Likeness | Failure] = {}
     for form in reversed(named):
-        prepared = {n: f if isinstance(f, Failure) else f[form] for n, f in forms.items()}
+        lost = Failure("error", f"not every model has the form {form!r}")
+        prepared = {n: f if isinstance(f, Failure) else f.get(form, lost) for n, f in forms.items()}
         found = _in_one_form(entry, prepared, members, students, references)
         for name, like in found.items():
             other = out.get(name)
             if isinstance(like, Likeness):
                 other = other if isinstance(other, Likeness) else None
-                like = replace(like, form=form, other=other)
-            out[name] = like
+                out[name] = replace(like, form=form, other=other)
+            elif form == named[0] or other is None:
+                out[name] = like  # the form that evidence comes in has to be there
     return out
 
 

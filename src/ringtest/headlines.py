@@ -17,9 +17,9 @@ from ringtest.measurement import Measurement
 from ringtest.nulls import (
     Drifting,
     Standing,
+    at_chance,
     band,
     band_width,
-    beyond_chance,
     drift_null,
     minus_constant,
     off_support_rows,
@@ -82,8 +82,10 @@ class Judge(Standing):
                     drift = self._drift(
                         entry, found, of, True, self.drift_floor("certified", entry.group, of)
                     )
-                    seen = (condition.name or condition.key, drift)
-                    self._certified[entry.id, of].append(seen)
+                    # Where members do not agree nothing is said, and nothing else is excused.
+                    if drift != _NO_AGREEMENT:
+                        seen = (condition.name or condition.key, drift)
+                        self._certified[entry.id, of].append(seen)
             case _:
                 pass
 
@@ -217,8 +219,10 @@ class Judge(Standing):
             band_here, band_there = band(at_home, of), band(away, of)
             if band_here is None or band_there is None:
                 return Failure("context", _DRIFT_UNKNOWN)
-            if not (beyond_chance(at_home) and beyond_chance(away)):
-                continue  # members that do not agree there do not say how to drift
+            # Members that do not agree there do not say how to drift. Answers are another matter:
+            # where all members give one answer, chance would do so, too.
+            if entry.group != "function" and (at_chance(at_home) or at_chance(away)):
+                continue
             gap_here, gap_there = at_home.student - band_here, away.student - band_there
             drifts.append(
                 Drift(
@@ -231,7 +235,9 @@ class Judge(Standing):
                 )
             )
         if not drifts:
-            return Failure("context", _NO_AGREEMENT)
+            return _NO_AGREEMENT
+        if not math.isfinite(drifts[0].delta.value):
+            return drifts[0]  # what could not be measured as it is stays unmeasured
         return max(drifts, key=lambda d: d.delta.value + max(floor, d.width))
 
     def _elsewhere_row(
@@ -302,8 +308,9 @@ _NO_TWINS = (
     "An embedding is output and last hidden layer in one: rows with one output have one code, "
     "so twins are context."
 )
-_NO_AGREEMENT = (
-    "The members agree with each other no more than by chance there: differences are context."
+_NO_AGREEMENT = Failure(
+    "context",
+    "The members agree with each other no more than by chance there: differences are context.",
 )
 _DRIFT_UNKNOWN = (
     "With a single teacher its members' own drift is unknown: differences are context "

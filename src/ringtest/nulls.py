@@ -288,6 +288,15 @@ def beyond_chance(found: Likeness) -> bool:
     return p <= margins.ALPHA
 
 
+def at_chance(found: Likeness) -> bool:
+    """Whether the members' agreement was measured, and does not lie beyond chance."""
+    if found.members is None:
+        return False
+    measured = math.isfinite(found.members.value)
+    measured = measured and math.isfinite(inference.standard_error(found.members))
+    return measured and not beyond_chance(found)
+
+
 def band_width(group: str, shown: Sequence[float] | NDArray[np.float64]) -> float:
     """How far another member would lie from these, t sqrt(V), shrunk towards a prior.
 

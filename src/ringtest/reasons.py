@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ringtest import margins, pvalues
-from ringtest.measurement import FAIL_ONLY, Measurement
+from ringtest.measurement import FAIL_ONLY, PASS_ONLY, Measurement
 
 if TYPE_CHECKING:
     from ringtest.decision import Verdict
@@ -74,7 +74,7 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
     out += [
         f"{_name(r)} is undecided: {describe(r)}."
         for r in judged
-        if r.status == "inconclusive" and r.null not in FAIL_ONLY
+        if r.status == "inconclusive" and r.null not in FAIL_ONLY and not _failed_beside(r, failed)
     ]
     out += [
         f"{_name(r)} could not be measured: {r.measure} on {r.condition}{_why(r, policy)}."
@@ -104,6 +104,12 @@ def reasons(verdict: Verdict, policy: Policy) -> list[str]:
     return out
 
 
+def _failed_beside(row: Measurement, failed: Sequence[Measurement]) -> bool:
+    """Whether a row that can only pass stands beside one of the same set that fails."""
+    same = (row.group, row.measure, row.condition)
+    return row.null in PASS_ONLY and any(same == (f.group, f.measure, f.condition) for f in failed)
+
+
 def _void(rows: Sequence[Measurement]) -> list[str]:
     """What a void band means, unless references of the student's own kind stand in its place."""
     void = [r for r in rows if r.null == "band void"]
@@ -114,7 +120,11 @@ def _void(rows: Sequence[Measurement]) -> list[str]:
         "the member band is void, so "
     )
     if any(r.headline for r in void):
-        return [what + "off support margins are wide, and failures count together as one group."]
+        return [
+            what
+            + "off support it takes a wide margin to fail, and that of the members' own kind to "
+            "pass; failures count together as one group."
+        ]
     return [what + "constant structural loss was not tested."]
 
 
@@ -176,8 +186,8 @@ def _rows_needed(verdict: Verdict, policy: Policy) -> list[str]:
     for row in verdict.rows:
         if not row.headline or row.status != "inconclusive" or row.group in failing:
             continue
-        if row.null in FAIL_ONLY:
-            continue  # its neighbour, which can only pass, says what a pass would take
+        if row.null in FAIL_ONLY or (row.null in PASS_ONLY and row.harm >= row.margin):
+            continue  # more rows never make these pass
         n = pvalues.needed_n(row.harm, row.margin, row.se, row.n, policy.alpha)
         limit = margins.SAMPLE if row.measure.startswith(_SAMPLED) else _FAR * row.n
         if n is None or n > limit:

@@ -52,7 +52,11 @@ def decide(
     units = _units(judged)
     rejected = _reject(judged, units, policy)
     judged = [
-        _with_status(r, _row_status(r, policy, rejected.get(_unit_key(r), False))) for r in judged
+        _with_status(
+            r,
+            _row_status(r, policy, r.null not in PASS_ONLY and rejected.get(_unit_key(r), False)),
+        )
+        for r in judged
     ]
     uneven: _Uneven = (set(), set())
     # Older verdicts were made without, and are checked as they were made.
@@ -102,7 +106,7 @@ def _conclude(
 ) -> Conclusion:
     """Groups and label of rows with their statuses."""
     statuses = {
-        key: _unit_status([rows[i] for i in members], rejected.get(key, False))
+        key: _unit_status([rows[i] for i in members], rejected.get(key, False), policy.version)
         for key, members in units.items()
     }
     groups = _groups(rows, units, statuses, scope)
@@ -142,8 +146,6 @@ def _test(row: Measurement, policy: Policy) -> Measurement:
     p_fail, p_pass = pvalues.p_values(row.harm, margin, row.se, row.df, row.family)
     if row.null in PASS_ONLY:
         p_fail = 1.0
-    if row.null in FAIL_ONLY and policy.version >= _UNEVEN_SINCE:
-        p_pass = 1.0
     return replace(row, margin=margin, p_fail=p_fail, p_pass=p_pass)
 
 
@@ -185,7 +187,8 @@ def _beyond(
         r = rows[i]
         if r.null not in PASS_ONLY and not math.isnan(r.p_fail):
             p_fail, _ = pvalues.p_values(r.harm, scale * r.margin, r.se, r.df, r.family)
-            scaled[i] = replace(r, p_fail=p_fail)
+            # No multiple of a margin of 0 is any wider.
+            scaled[i] = replace(r, p_fail=p_fail if r.margin > 0 else 1.0)
     return {key for key, failed in _reject(scaled, units, policy).items() if failed}
 
 
@@ -265,9 +268,13 @@ def _largest(ratios: list[float]) -> float | None:
     return max(ratios) if ratios else None
 
 
-def _unit_status(rows: list[Measurement], rejected: bool) -> GroupStatus:
-    """A unit passes against *either* null, fails only beyond all of them."""
-    if any(r.status == "pass" for r in rows):
+def _unit_status(rows: list[Measurement], rejected: bool, version: int) -> GroupStatus:
+    """A unit passes against *either* null, fails only beyond all of them.
+
+    What lies within the wide margin of a void band has not failed; that is no pass.
+    """
+    wide = FAIL_ONLY if version >= _UNEVEN_SINCE else ()
+    if any(r.status == "pass" and r.null not in wide for r in rows):
         return "pass"
     if rejected:
         return "fail"
@@ -302,7 +309,7 @@ def _all_pass(groups: dict[str, GroupVerdict], policy: Policy) -> bool:
 
 
 def _strength(groups: dict[str, GroupVerdict], version: int) -> float | None:
-    """R / (1 + r), r the geometric mean of the two largest ratios (until version 3 the second)."""
+    """From the geometric mean of the two largest ratios; to version 2 from the second alone."""
     ratios = sorted((g.ratio for g in groups.values() if g.ratio is not None), reverse=True)
     if len(ratios) < 2:
         return None

@@ -74,9 +74,11 @@ def needs(case: Case) -> list[Need]:
 
 
 def _floors(case: Case, where: str) -> dict[str, float]:
-    """The floors that some student is held against: the lower ones, where both kinds are."""
+    """The floors that it takes to pass: the lower ones, where both kinds are given."""
     theirs = {m.architecture for m in case.members}
     own = any({m.architecture} == theirs for m in case.students.values())
+    # Off support the wide floors of another architecture can only be failed.
+    own = own or where == "off support"
     return {**margins.FLOORS[where], **(margins.OWN_FLOORS[where] if own else {})}
 
 
@@ -116,7 +118,8 @@ def show_plan(case: Case, cost: Cost) -> None:
             console,
             "Rows needed: a student with no harm passes at alpha = .05 with power .8, if one "
             "output in ten differs (standard error sqrt(.1 x .9 / n)) and if similarities vary as "
-            "on the digits of `ringtest demo` (.6 / sqrt(n) for CKA, .5 / sqrt(n) for neighbours). "
+            f"on the validity bench ({ROW_SD['similarity.cka']:g} / sqrt(n) for CKA, "
+            f"{ROW_SD['similarity.neighbours']:g} / sqrt(n) for neighbours). "
             "With a harm of half the margin it takes four times as many.",
         )
     for left in plan.not_measured:
