@@ -198,16 +198,22 @@ def test_rows_needed_follow_from_what_is_assumed(project):
         (n.measure, n.where): n for n in listings.needs(commands.prepare(project / "set.toml"))
     }
 
-    def wanted(margin):
-        """((z_.95 + z_.80) x .3 / margin)^2, and never under the least n that is judged."""
-        return pytest.approx(max(margins.MIN_N, math.ceil((2.48647 * 0.3 / margin) ** 2)), abs=1)
+    def wanted(margin, sd):
+        """((z_.95 + z_.80) x SD / margin)^2, and never under the least n that is judged."""
+        return pytest.approx(max(margins.MIN_N, math.ceil((2.48647 * sd / margin) ** 2)), abs=1)
 
-    assert found["outputs.score", "benchmark"].rows == wanted(margins.BENCHMARK)
+    # One output in ten differs: sqrt(.1 x .9).
+    assert found["outputs.score", "benchmark"].rows == wanted(margins.BENCHMARK, 0.3)
     assert found["outputs.score", "benchmark"].rows > margins.MIN_N
     assert found["outputs.score", "benchmark"].have == 150
     assert found["outputs.agreement", "each unlabelled set"].have == 110
     stay = found["outputs.consistency", "certified"]
-    assert stay.rows == wanted(margins.CERTIFIED["function"])
+    sd = listings.ROW_SD["outputs.consistency"]
+    assert stay.rows == wanted(margins.OWN_FLOORS["certified"]["function"], sd)
+    # Off support it takes the margin of the members' own kind to pass, whatever the student's.
+    near = found["similarity.neighbours", "off support"]
+    own = margins.OWN_FLOORS["off support"]["local geometry"]
+    assert (near.margin, near.rows) == (own, wanted(own, listings.ROW_SD["similarity.neighbours"]))
 
 
 def test_layers_says_what_is_read_and_what_is_not(project, capsys):

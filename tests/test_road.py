@@ -189,11 +189,12 @@ def test_what_keeps_the_function_and_the_geometry_moves_no_headline(
     assert len(mine) >= 8
     compared = 0
     for key, row in mine.items():
-        # Floors for another architecture are wider, so another transformation may come nearest.
-        if row.params.get("largest") == theirs[key].params.get("largest"):
+        # Floors for another architecture are wider, so another transformation may come nearest;
+        # and units at one scale are no rotation of each other, so another form may be kinder.
+        if all(row.params.get(k) == theirs[key].params.get(k) for k in ("largest", "form")):
             compared += 1
             assert row.student == pytest.approx(theirs[key].student, abs=2e-3), key
-    assert compared >= len(mine) - 2
+    assert compared >= len(mine) - 4
 
 
 def test_a_report_is_plain_json_and_comes_back(ensemble: ReportSet, tmp_path: Any) -> None:

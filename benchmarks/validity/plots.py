@@ -22,7 +22,10 @@ ORDER = ("sound", "grey", "fractured")
 
 def save(figure: plt.Figure, path: Path) -> None:
     """Write a figure that is the same whenever its data are."""
-    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    for ax in figure.axes:
+        for points in ax.collections:
+            points.set_rasterized(True)  # thousands of markers: pixels take a tenth of the file
+    figure.savefig(path, bbox_inches="tight", dpi=150, metadata={"Date": None})
     plt.close(figure)
 
 
@@ -87,7 +90,10 @@ def ratios(frame: pd.DataFrame, path: Path) -> None:
     )  # fmt: skip
     ax.axvline(1, color="#444", lw=0.8, ls="--")
     ax.set(xlabel="harm over margin (cut at 6)", ylabel="")
-    ax.legend(title=None, frameon=False, loc="lower right")
+    ax.legend(
+        title=None, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.12), ncol=3,
+        markerscale=3,
+    )  # fmt: skip
     save(figure, path)
 
 

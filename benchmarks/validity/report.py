@@ -21,7 +21,7 @@ def verdicts(
     frame = cases.table(found)
     beside = [alternatives.of(c, divergences[c.truth.world, c.truth.name]) for c in found]
     frame = pd.concat([frame, pd.DataFrame(beside)], axis=1)
-    frame.round(4).to_csv(out / "verdicts.csv", index=False)
+    frame.round(3).to_csv(out / "verdicts.csv.gz", index=False)
     main = frame[(frame["view"] == MAIN[0]) & (frame["elsewhere"] == MAIN[1])]
     bare = frame[(frame["view"] == MAIN[0]) & ~frame["elsewhere"]]
     parts = {

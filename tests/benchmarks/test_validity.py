@@ -85,7 +85,7 @@ def test_every_view_and_both_kinds_of_floors_have_their_table(bench):
     for name in ("3 members, unlabelled", "single teacher, 2 references", "PGD-CE accuracy"):
         assert name in text
     assert "Floors from other families" in (out / "heldout.md").read_text("utf-8")
-    assert len(pd.read_csv(out / "verdicts.csv")) == len(frame) == 10 * frame["name"].nunique()
+    assert len(pd.read_csv(out / "verdicts.csv.gz")) == len(frame) == 10 * frame["name"].nunique()
     for picture in ("strength.svg", "families.svg", "ratios.svg"):
         assert (out / picture).stat().st_size > 5_000
 
