@@ -88,6 +88,7 @@ def off_support_rows(
     assert group is not None
     fields = {"group": group, "statistic": entry.statistic, **standing.layers_of(entry)}
     judged = {"headline": True, "required": True}
+    asked: dict[str, object]
     # A condition that the teacher itself cannot bear says nothing about the student.
     failures = [f for _, f in seen if isinstance(f, Failure)]
     own = [f for f in failures if not f.of_teacher]
@@ -113,35 +114,13 @@ def off_support_rows(
             _kindest(_level_row(standing, entry, f, names, {**fields, **judged}) for f in forms)
         )
     if standing.members > 1:
-        null: Null = "band" if standing.same_architecture else "band void"
-        floor = standing.floor("off support", group)
-        made = _kindest(
-            _band_row(standing, entry, f, names, {**fields, **judged, "null": null}, floor)
-            for f in forms
-        )
-        found = [made]
-        if null == "band void":
-            # Beyond the wide margin nobody honest lies. Within it fallen students do, too: a pass
-            # takes what it takes of the members' own architecture.
-            found.append(
-                _kindest(
-                    _band_row(
-                        standing, entry, f, names,
-                        {**fields, **judged, "null": "pass only"},
-                        standing.floor("off support", group, own=True),
-                    )
-                    for f in forms
-                )
-            )  # fmt: skip
-            if kin or group in compared:
-                # References are a null of the student's own kind, and differences elsewhere need
-                # no band; beside either a void band would only accuse the honest.
-                found = [replace(r, headline=False, required=False) for r in found]
-        out += found
+        asked = {**fields, **judged}
+        context = kin or group in compared
+        out += _member_rows(standing, entry, forms, names, asked, context)
     if standing.references:
-        asked: dict[str, object] = {**fields, **judged, "null": "references"}
-        floor = standing.floor("references", group)
-        made = _kindest(_reference_row(standing, entry, f, names, asked, floor) for f in forms)
+        margin = standing.floor("references", group)
+        asked = {**fields, **judged, "null": "references", "margin": margin}
+        made = _kindest(_null_row(standing, entry, f, "references", names, asked) for f in forms)
         if not kin:
             # What an architecture does to similarity would be held against the student.
             made = replace(made, headline=False, required=False, reason=_NOT_KIN)
@@ -174,6 +153,33 @@ def _kindest(rows: Iterable[Measurement]) -> Measurement:
     return min(rows, key=lambda r: r.harm - r.margin if r.measured else math.inf)
 
 
+def _member_rows(
+    standing: Standing,
+    entry: PairMeasure,
+    forms: list[list[Likeness]],
+    names: list[str],
+    fields: dict[str, object],
+    context: bool,
+) -> list[Measurement]:
+    """The row beside the member band; two for a student of another architecture.
+
+    ``context``: the band is not needed where it is void, as references of the student's own kind
+    are given, or differences elsewhere are judged. There it would only accuse the honest.
+    """
+
+    def beside(null: Null, own: bool | None = None) -> Measurement:
+        floor = standing.floor("off support", str(entry.group), own)
+        asked = {**fields, "null": null}
+        return _kindest(_band_row(standing, entry, f, names, asked, floor) for f in forms)
+
+    if standing.same_architecture:
+        return [beside("band")]
+    # Beyond the wide margin nobody honest lies. Within it fallen students do, too: a pass takes
+    # what it takes of the members' own architecture.
+    found = [beside("band void"), beside("pass only", own=True)]
+    return [replace(r, headline=False, required=False) for r in found] if context else found
+
+
 def _band_row(
     standing: Standing,
     entry: PairMeasure,
@@ -182,33 +188,21 @@ def _band_row(
     fields: dict[str, object],
     floor: float,
 ) -> Measurement:
-    bands = [f.members for f in kept if f.members is not None]
-    made = _null_row(standing, entry, kept, bands, names, fields)
+    made = _null_row(standing, entry, kept, "members", names, fields)
     width = band_width(str(entry.group), np.mean([f.left_out for f in kept], axis=0))
     # What the floor hides stays in the report, for whoever holds the row against another.
     return replace(made, margin=max(floor, width), params={**made.params, "band": width})
-
-
-def _reference_row(
-    standing: Standing,
-    entry: PairMeasure,
-    kept: list[Likeness],
-    names: list[str],
-    fields: dict[str, object],
-    floor: float,
-) -> Measurement:
-    nulls = [f.references for f in kept if f.references is not None]
-    return _null_row(standing, entry, kept, nulls, names, {**fields, "margin": floor})
 
 
 def _null_row(
     standing: Standing,
     entry: PairMeasure,
     kept: list[Likeness],
-    nulls: list[Estimate],
+    of: Drifting,
     names: list[str],
     fields: dict[str, object],
 ) -> Measurement:
+    nulls = [null for f in kept if (null := band(f, of)) is not None]
     student = estimates.mean([f.student for f in kept])
     null = estimates.mean(nulls)
     params = {
