@@ -38,7 +38,7 @@ def bounds(cases: Iterable[Case]) -> pd.DataFrame:
                 {
                     "world": case.truth.world, "family": case.truth.family, "name": case.truth.name,
                     "truth": case.truth.truth, "view": case.view, "elsewhere": case.elsewhere,
-                    "kind": kind_of(row, case.own), "harm": row.harm,
+                    "own": case.own, "kind": kind_of(row, case.own), "harm": row.harm,
                     "bound": row.harm + t * row.se,
                     "counts": case.counts,
                 }

@@ -101,7 +101,7 @@ def decided(case: Case, floors: Floors | None = None) -> dict[str, Any]:
         "foreign": t.foreign, "familiar": t.familiar, "difference": t.benchmark,
         "view": case.view, "elsewhere": case.elsewhere, "label": verdict.label,
         "strength": np.nan if verdict.strength is None else verdict.strength,
-        "counts": case.counts,
+        "counts": case.counts, "own": case.own,
         **{f"ratio {n}": np.nan if g.ratio is None else g.ratio for n, g in verdict.groups.items()},
         **{f"status {n}": g.status for n, g in verdict.groups.items()},
     }  # fmt: skip

@@ -174,8 +174,8 @@ def _member_rows(
 
     if standing.same_architecture:
         return [beside("band")]
-    # Beyond the wide margin nobody honest lies. Within it fallen students do, too: a pass takes
-    # what it takes of the members' own architecture.
+    # Beyond the wide margin hardly an honest student lies. Within it fallen students do, too: a
+    # pass takes what it takes of the members' own architecture.
     found = [beside("band void"), beside("pass only", own=True)]
     return [replace(r, headline=False, required=False) for r in found] if context else found
 

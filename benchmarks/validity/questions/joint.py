@@ -64,7 +64,7 @@ def simulated(seed: int = 0) -> pd.DataFrame:
 
 def _beyond(truth: Sequence[float]) -> bool:
     first, second = sorted(truth)[:-3:-1]
-    return second > 1 or (first > 2 and second > 0.5)
+    return second > 1 or (first > margins.UNEVEN and second > 1 / margins.UNEVEN)
 
 
 def rejected(seen: NDArray[np.float64], scale: float) -> NDArray[np.bool_]:
@@ -79,8 +79,12 @@ def rejected(seen: NDArray[np.float64], scale: float) -> NDArray[np.bool_]:
 
 
 def uneven(seen: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(draws,): one group beyond twice its margin, and another beyond half of its own."""
-    return rejected(seen, 2.0).any(1) & (rejected(seen, 0.5).sum(1) >= 2)
+    """(draws,): one group far beyond its margin, and another beyond as small a part of its own.
+
+    That the second must not pass is left out: it can only make the rule say less.
+    """
+    in_part = rejected(seen, 1 / margins.UNEVEN).sum(1) >= 2
+    return rejected(seen, margins.UNEVEN).any(1) & in_part
 
 
 def _gain(frame: pd.DataFrame) -> pd.DataFrame:

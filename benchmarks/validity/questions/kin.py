@@ -10,7 +10,6 @@ import pandas as pd
 from benchmarks.validity import calibrate
 from benchmarks.validity.cases import Case
 from benchmarks.validity.steps import Truths
-from benchmarks.validity.worlds import load
 
 
 def answer(
@@ -18,11 +17,7 @@ def answer(
 ) -> dict[str, pd.DataFrame]:
     """Harm of honest and of fractured students by kind of row, for own and other architectures."""
     found = calibrate.bounds([c for c in cases if c.view == "members"])
-    own = {w: load(w).teacher for w in found["world"].unique()}
-    found["architecture"] = [
-        "members' own" if truths[w, n].architecture == own[w] else "another"
-        for w, n in zip(found["world"], found["name"], strict=True)
-    ]
+    found["architecture"] = found["own"].map({True: "members' own", False: "another"})
     found = found[found["counts"] & (found["truth"] != "grey")]
     out = []
     for (kind, architecture), rows in found.groupby(["kind", "architecture"]):

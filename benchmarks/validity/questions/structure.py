@@ -12,7 +12,6 @@ from benchmarks.validity import tables
 from benchmarks.validity.cases import Case
 from benchmarks.validity.statistics import shown
 from benchmarks.validity.steps import Truths
-from benchmarks.validity.worlds import load
 
 GROUPS = ("invariance", "twins", "slice transfer")
 
@@ -23,11 +22,7 @@ def answer(
     """How often each structural group is judged, and how often it fails the honest."""
     frame = cases_.table([c for c in cases if c.view == "members" and not c.elsewhere])
     frame = tables.counted(frame)
-    own = {w: load(w).teacher for w in frame["world"].unique()}
-    frame["kin"] = [
-        "members' own" if a == own[w] else "another"
-        for w, a in zip(frame["world"], frame["architecture"], strict=True)
-    ]
+    frame["kin"] = frame["own"].map({True: "members' own", False: "another"})
     out = []
     for group in GROUPS:
         column, status = f"ratio {group}", f"status {group}"
