@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic import AGREE, CKA, NEAR, At, judge, like, only
 
-from ringtest import compare, margins
+from ringtest import likeness, margins
 from ringtest.condition import Clean
 from ringtest.measure import NotMeasurable
 from ringtest.nulls import OFF_SUPPORT
@@ -41,7 +41,7 @@ def test_the_scale_of_a_unit_is_not_held_against_a_student(entry, models, settin
     """A ReLU unit can be scaled and read by inverse weights; what is computed stays."""
     at = setting(np.zeros((1200, 1), np.float32))
     members, students = ["m0", "m1", "m2"], [n for n in models if not n.startswith("m")]
-    found = compare.likeness(entry, models, members, students, {}, at)
+    found = likeness.compute(entry, models, members, students, {}, at)
 
     def row(name):
         j = judge()
@@ -181,6 +181,6 @@ def test_what_cannot_be_shown_in_another_form_is_judged_as_it_is(models, setting
     monkeypatch.setattr(
         CKA, "prepare", lambda e, a: own(e, a) if e is models[e.subject] else none()
     )
-    found = compare.likeness(CKA, models, ["m0", "m1"], ["sibling"], {}, at)["sibling"]
+    found = likeness.compute(CKA, models, ["m0", "m1"], ["sibling"], {}, at)["sibling"]
     assert found.other is None
     assert found.student.value > 0

@@ -22,13 +22,14 @@ from synthetic import (
     paired,
 )
 
-from ringtest import compare, margins, pvalues
-from ringtest.compare import Failure, Layers, Likeness, Paired
+from ringtest import compare, likeness, margins, pvalues
+from ringtest.compare import Failure, Paired
 from ringtest.condition import Clean
 from ringtest.errors import Exit
 from ringtest.estimate import Estimate
 from ringtest.headlines import Judge
 from ringtest.largest import CERTIFIED, Drift, certified_row
+from ringtest.likeness import Layers, Likeness
 from ringtest.measure import Reading, measures
 from ringtest.nulls import OFF_SUPPORT
 from ringtest.policy import Policy
@@ -628,7 +629,7 @@ def test_the_likeness_of_a_student_is_to_the_mean_member(rng, seen, setting):
         for n, s in (("m0", 0.3), ("m1", 0.4), ("m2", 0.5), ("s", 0.9), ("r", 0.6))
     }
     members = ["m0", "m1", "m2"]
-    found = compare.likeness(CKA, models, members, ["s"], {"s": ["r"]}, at)["s"]
+    found = likeness.compute(CKA, models, members, ["s"], {"s": ["r"]}, at)["s"]
 
     def f(a, b):
         return CKA.compare(CKA.prepare(models[a], at), CKA.prepare(models[b], at)).value
@@ -646,11 +647,11 @@ def test_one_crash_stays_its_own(rng, seen, setting):
     at = setting(x)
     models = {n: seen(x, name=n) for n in ("m0", "m1", "good", "dead")}
     models["dead"].sample["last"] = np.zeros(3)  # no tensor: a crash
-    found = compare.likeness(CKA, models, ["m0", "m1"], ["good", "dead"], {}, at)
+    found = likeness.compute(CKA, models, ["m0", "m1"], ["good", "dead"], {}, at)
     assert isinstance(found["good"], Likeness)
     assert found["dead"].status == "error"
     models["m1"].sample["last"] *= 0
-    found = compare.likeness(CKA, models, ["m0", "m1"], ["good"], {}, at)
+    found = likeness.compute(CKA, models, ["m0", "m1"], ["good"], {}, at)
     assert found["good"].status == "not_measurable"
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringtest import inference
-from ringtest.compare import Failure, _guarded
+from ringtest.compare import Failure, guarded
 from ringtest.condition import Clean, Condition
 from ringtest.measure import ModelMeasure, PairMeasure, measures
 
@@ -81,11 +81,11 @@ def value(seen, setting):
         clean = evidence(a, w)
         if isinstance(entry, PairMeasure):
             other = evidence(b, w)
-            return _guarded(
+            return guarded(
                 clean, lambda e: entry.compare(entry.prepare(e, at), entry.prepare(other, at))
             )
         one = evidence(b, w, clean) if "clean_pair" in entry.needs else clean
-        found = _guarded(one, lambda e: entry.read(e, at))
+        found = guarded(one, lambda e: entry.read(e, at))
         if isinstance(found, Failure):
             return found
         assert found, "a reading, or NotMeasurable"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ringtest import blocks, inference, margins, tasks
-from ringtest.compare import Failure, _guarded, read
+from ringtest.compare import Failure, guarded, read
 from ringtest.condition import Clean
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, Exit
@@ -253,18 +253,18 @@ def test_a_mean_of_empty_slices_is_no_benchmark(seen, setting):
 def test_a_model_that_fails_leaves_an_error_and_no_number(seen, setting):
     dead = seen(np.ones((30, 2)))
     dead.failed = "gives NaN or infinity in rows 0 to 29"
-    found = _guarded(dead, lambda e: row_mean(np.ones(30)))
+    found = guarded(dead, lambda e: row_mean(np.ones(30)))
     assert isinstance(found, Failure)
     assert "NaN" in found.reason
     alive = seen(np.ones((30, 2)), clean=dead)
-    assert isinstance(_guarded(alive, lambda e: row_mean(np.ones(30))), Failure)
+    assert isinstance(guarded(alive, lambda e: row_mean(np.ones(30))), Failure)
 
 
 def test_not_measurable_is_no_crash_and_no_pass(seen):
     def nothing(_):
         raise NotMeasurable("no unit varies")
 
-    assert _guarded(seen(np.ones((3, 2))), nothing).status == "not_measurable"
+    assert guarded(seen(np.ones((3, 2))), nothing).status == "not_measurable"
 
 
 # -- the registry ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from benchmarks.validity.specimens import World
 from ringtest import margins, stages
 from ringtest.case import Case
 from ringtest.cells import versions
+from ringtest.cells.keys import GROUND
 from ringtest.cells.store import Store
 from ringtest.plan import cell_name
 
@@ -57,7 +58,7 @@ def _code() -> str:
     from ringtest.measure import measures
 
     modules = {type(m).__module__ for m in measures} | {c.make.__module__ for c in conditions}
-    found = versions.Versions().closure([*modules, "ringtest.evidence", "ringtest.compare"])
+    found = versions.Versions().closure([*modules, *GROUND])
     found.pop("ringtest.margins", None)
     read = {k: v for k, v in vars(margins).items() if k.isupper() and k not in JUDGES_CONSTANTS}
     return versions.digest([json.dumps(sorted(found.items())), repr(sorted(read.items()))])

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ringtest import compare, margins
-from ringtest.compare import Failure, Likeness, Paired
+from ringtest.compare import Failure, Paired
 from ringtest.condition import Condition
 from ringtest.largest import Drift, Seen, certified_row
+from ringtest.likeness import Likeness
 from ringtest.measure import Measure, ModelMeasure, PairMeasure
 from ringtest.measurement import Measurement
 from ringtest.nulls import (

@@ -13,9 +13,10 @@ from scipy import special
 
 from ringtest import compare, inference, margins
 from ringtest import estimate as estimates
-from ringtest.compare import Failure, Layers, Likeness
+from ringtest.compare import Failure
 from ringtest.condition import Condition
 from ringtest.estimate import Estimate
+from ringtest.likeness import Layers, Likeness
 from ringtest.measure import Measure, PairMeasure
 from ringtest.measurement import Measurement, Null
 

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ringtest import compare, evidence, plan
+from ringtest import compare, evidence, likeness, plan
 from ringtest.case import Case
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store
-from ringtest.compare import Failure, Layers
+from ringtest.compare import Failure
 from ringtest.condition import Condition, conditions
 from ringtest.evidence import Evidence, Gathered
 from ringtest.headlines import Judge
+from ringtest.likeness import Layers
 from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
 from ringtest.measurement import Measurement
 from ringtest.model import Model
@@ -141,7 +142,7 @@ def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) 
     if isinstance(entry, PairMeasure):
         # All references where none is of the student's kind: their drift is still worth knowing.
         honest = {m.name: [r.name for r in case.kin(m) or case.references] for m in students}
-        return dict(compare.likeness(entry, gathered.evidence, members, names, honest, at))
+        return dict(likeness.compute(entry, gathered.evidence, members, names, honest, at))
     return {
         m.name: layer_pairs.rows(gathered, members, m.name)
         for m in students
@@ -173,9 +174,7 @@ def tell(
             elif isinstance(entry, PairMeasure):
                 like = cells[entry.id][model.name]
                 judge.see_likeness(entry, condition, like)
-                rows[name].append(
-                    compare.likeness_row(entry, condition, like, judge.layers, case.seed)
-                )
+                rows[name].append(likeness.row(entry, condition, like, judge.layers, case.seed))
         rows[name] += cells.get(LAYER_PAIRS, {}).get(model.name, [])
 
 

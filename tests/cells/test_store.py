@@ -25,10 +25,11 @@ from ringtest import AuditData, road
 from ringtest.cells import versions
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store, Unstorable, pack, unpack
-from ringtest.compare import Failure, Likeness
+from ringtest.compare import Failure
 from ringtest.errors import ReportError
 from ringtest.estimate import Estimate, row_mean
 from ringtest.files import LOCK, held
+from ringtest.likeness import Likeness
 from ringtest.measure import ModelMeasure, Reading, measure, measures
 from ringtest.measurement import Measurement
 

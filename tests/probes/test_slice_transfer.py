@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ringtest import blocks, margins
-from ringtest.compare import Layers, pair
+from ringtest.compare import pair
 from ringtest.condition import Clean
 from ringtest.headlines import Judge
+from ringtest.likeness import Layers
 from ringtest.measure import measures
 from ringtest.policy import Policy
 from ringtest.probes.linear import Concept, by_fold, fold_probes

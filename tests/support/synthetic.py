@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from ringtest.compare import Layers, Likeness, Paired
+from ringtest.compare import Paired
 from ringtest.condition import Condition
 from ringtest.estimate import Estimate
 from ringtest.headlines import Judge
+from ringtest.likeness import Layers, Likeness
 from ringtest.measure import Reading, measures
 
 CKA, NEAR, AGREE = (

@@ -17,7 +17,7 @@ from ringtest.measure import Measure
 from ringtest.model import Model
 from ringtest.plan import LAYER_PAIRS, Stage, cell_name
 
-_GROUND: Final = ("ringtest.evidence", "ringtest.compare")
+GROUND: Final = ("ringtest.evidence", "ringtest.compare", "ringtest.likeness")
 """What every cell rests on, whatever its measure."""
 _ROWS: Final = 32
 """Rows on which a model shows that it is the one whose weights it has."""
@@ -59,7 +59,7 @@ class Keys:
             return None
         of_condition = self._described(condition)
         of_entry: Any = (
-            self._versions.of_modules(["ringtest.probes.layer_pairs", *_GROUND])
+            self._versions.of_modules(["ringtest.probes.layer_pairs", *GROUND])
             if entry is None
             else self._described(entry)
         )
@@ -77,7 +77,7 @@ class Keys:
     def _described(self, part: Measure | Condition) -> list[Any] | None:
         """Class, code and options of a measure or condition; None if they cannot be told."""
         cls, own = type(part), vars(part)
-        code = self._versions.of_class(cls, *_GROUND)
+        code = self._versions.of_class(cls, *GROUND)
         if code is None or not all(_is_plain(v) for v in own.values()):
             return None
         # Somebody may set another number of steps on the class.

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from ringtest.compare import Failure, Likeness
+from ringtest.compare import Failure
 from ringtest.estimate import Estimate
 from ringtest.files import make_folder, write_atomically
+from ringtest.likeness import Likeness
 from ringtest.measure import Reading
 from ringtest.measurement import Measurement
 
