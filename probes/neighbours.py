@@ -37,6 +37,10 @@ _CACHED = 8_000_000
 """Weights of all deletions are kept if they hold at most so many numbers."""
 _STEP = 200_000
 """Weights compared at once: fresh memory costs more than what is done in it."""
+_BITS = 31
+"""Deletions that a number can tell apart."""
+_TABLE = 4_096
+"""Up to so many rows, places in lists are looked up in a table of all pairs, not searched for."""
 
 
 def neighbourhood_size(n: int) -> int:
@@ -150,6 +154,52 @@ class Neighbourhood:
         return torch.from_numpy(weight).flatten(1)
 
     @cached_property
+    def bits(self) -> NDArray[np.int32] | None:
+        """(length * m,) bit g says whether a place counts without group g, the last without none.
+
+        None where ties share a place, so that weights lie between 0 and 1. Far smaller than these:
+        what takes time is memory.
+        """
+        if self.count + 1 > _BITS:
+            return None
+        out = np.zeros(self.similarity.shape, dtype=np.int32)
+        for g, threshold in enumerate(self.threshold):
+            near = self.similarity >= np.maximum(threshold - _TIE, -2)
+            near &= self._listed_group != g
+            # Without its own group a row has no neighbours, and counts for nothing.
+            if not bool(((near.sum(0, dtype=np.int32) == self.k) | (threshold == np.inf)).all()):
+                return None
+            out |= near * np.int32(1 << g)
+        return out.ravel()
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """(m * (m + 1),) where the pair of a row and another lies in the weights; -1: nowhere."""
+        table = torch.full((self.m, self.m + 1), -1, dtype=torch.int32)
+        length = self.index.shape[1]
+        place = torch.arange(length, dtype=torch.int32) * self.m
+        table.scatter_(1, self.index, place + torch.arange(self.m, dtype=torch.int32)[:, None])
+        table[:, self.m] = -1
+        return table.flatten()
+
+    @cached_property
+    def _pairs(self) -> Tensor:
+        """(length * m,) number of each place's pair in such a table."""
+        return (self.index + torch.arange(self.m)[:, None] * (self.m + 1)).T.flatten()
+
+    def common(self, other: Neighbourhood) -> tuple[Tensor, Tensor]:
+        """Places of the pairs that are in both lists: in the weights of this, and of the other."""
+        if self.m <= _TABLE:
+            there = other._places.index_select(0, self._pairs)
+            mine = (there >= 0).nonzero()[:, 0]
+            return mine, there.index_select(0, mine)
+        # Row and place of the entries that are in the other's lists, too, and their place there.
+        position = torch.searchsorted(other.index, self.index).clamp_max_(other.index.shape[1] - 1)
+        both = (other.index.gather(1, position) == self.index) & (self.index < self.m)
+        place, row = both.T.nonzero(as_tuple=True)  # in the order in which the weights lie
+        return place * self.m + row, position[row, place] * self.m + row
+
+    @cached_property
     def counts(self) -> tuple[Tensor, Tensor, Tensor]:
         """(m,) number of nearer rows, number of tied rows, and the weight of a tied one."""
         above = torch.from_numpy(self.similarity - self.threshold[-1])
@@ -190,21 +240,27 @@ def _candidates(s: Floats, length: int) -> tuple[Ints, Floats, Floats]:
 
 def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
     """Mean share of common neighbours in [0, 1], whole and without each jackknife group."""
-    # Row and place of the entries of a's lists that are in b's too, and their place there.
-    position = torch.searchsorted(b.index, a.index).clamp_max_(b.index.shape[1] - 1)
-    common = (b.index.gather(1, position) == a.index) & (a.index < a.m)
-    place, row = common.T.nonzero(as_tuple=True)  # in the order in which the weights lie
-    left, right = place * a.m + row, position[row, place] * a.m + row
+    left, right = a.common(b)
+    if a.bits is not None and b.bits is not None:
+        both = a.bits.take(left.numpy()) & b.bits.take(right.numpy())
+        total = torch.tensor([np.count_nonzero(both & (1 << g)) for g in range(a.count + 1)])
+    else:
+        total = _least_weights(a, b, left, right)
+    rows = a.m - torch.bincount(a.groups, minlength=a.count + 1)
+    *without, whole = (total / a.k / rows).tolist()
+    return whole, without
+
+
+def _least_weights(a: Neighbourhood, b: Neighbourhood, left: Tensor, right: Tensor) -> Tensor:
+    """(count + 1,) sums of the smaller of both weights of common pairs, by deletion."""
     longest = max(a.index.numel(), b.index.numel())
-    step = max(1, min(_STEP // max(1, len(row)), _CACHED // longest))
+    step = max(1, min(_STEP // max(1, len(left)), _CACHED // longest))
     total = []
     for low in range(0, a.count + 1, step):
         wa, wb = (h.weights(slice(low, low + step)) for h in (a, b))
         least = torch.minimum(wa.index_select(1, left), wb.index_select(1, right))
         total.append(least.sum(1, dtype=torch.float64))
-    rows = a.m - torch.bincount(a.groups, minlength=a.count + 1)
-    *without, whole = (torch.cat(total) / a.k / rows).tolist()
-    return whole, without
+    return torch.cat(total)
 
 
 def chance(a: Neighbourhood, b: Neighbourhood) -> float:

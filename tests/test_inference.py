@@ -42,6 +42,13 @@ def test_every_resample_draws_as_many_units_as_there_are(units):
     assert drawn[:, 0].var() == pytest.approx(1 - 1 / units, abs=0.15)
 
 
+def test_resamples_kept_as_numbers_are_those_kept_as_bytes(rng, monkeypatch):
+    columns = rng.normal(size=(300, 2))
+    kept = inference.bootstrap(columns, seed=3)
+    monkeypatch.setattr(inference, "_CHUNK", 300 * 64)
+    np.testing.assert_allclose(kept, inference.bootstrap(columns, seed=3), rtol=1e-12, atol=1e-10)
+
+
 def test_a_resampled_mean_has_its_closed_form(rng):
     for n in (20, 200, 2000):
         x = rng.exponential(size=n)

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from benchmarks.validity import power, questions, report, steps
-from benchmarks.validity.audits import VIEWS
 from benchmarks.validity.pool import one_thread, workers
 from benchmarks.validity.worlds import WORLDS
 
@@ -34,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         steps.look(pool, asked.worlds)
         if asked.only == "audit":
             return
-        cases = steps.judge(pool, asked.worlds, list(VIEWS), known)
+        cases = steps.judge(pool, asked.worlds, known)
         report.verdicts(cases, divergences, asked.out)
         if asked.only != "verdicts":
             report.held_out(cases, asked.out)

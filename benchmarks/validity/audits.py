@@ -6,7 +6,7 @@ A view says what the audit is given: the whole ensemble or one member, reference
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -20,10 +20,12 @@ from ringtest.case import Case
 from ringtest.evidence import Evidence, Wanted
 from ringtest.measure import Measure, ModelMeasure, NotMeasurable, PairMeasure, Setting
 from ringtest.model import evaluating
+from ringtest.perturb import losses
+from ringtest.perturb.pgd import PGD
 from ringtest.plan import Stage
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
 
-CHUNK = 32
+CHUNK = 64
 """Students of one audit: the teacher's part is computed once for all of them."""
 Cells = dict[str, dict[str, Any]]
 """View -> key of the condition -> measure -> content."""
@@ -40,6 +42,8 @@ class View:
     members: int
     references: str | None
     """Family of the references, of the student's own architecture where there are any."""
+    part: tuple[int, int] | None = None
+    """From which to which of the references that an audit was given instead of the world's."""
 
 
 VIEWS = {
@@ -49,29 +53,30 @@ VIEWS = {
     "single": View(1, None),
     "single, references": View(1, REFERENCES),
 }
-COPIES = "copies"
-"""References that were made of the student and the teacher alone; see `questions.copies`."""
-OF_COPIES = {"copies": View(3, COPIES), "single, copies": View(1, COPIES)}
-GIVEN = VIEWS | OF_COPIES
+OWN = "own"
+"""References that are given to an audit instead of the world's, such as those of a question."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Students of one architecture that are audited together."""
+    """Students that are audited together, with references of one architecture."""
 
     world: str
     architecture: str
+    """Of the references: the students' own, or the members' where there are none of theirs."""
     students: tuple[str, ...]
 
 
 def chunks(world: World, only: Iterable[str] | None = None) -> list[Chunk]:
     """All specimens of a world in groups; ``only`` names those that are wanted."""
     wanted = None if only is None else set(only)
+    kinds = {b.architecture for b in world.batches if b.family == REFERENCES}
     names: dict[str, list[str]] = {}
     for batch in world.batches:
         if batch.family not in (MEMBERS, REFERENCES, DISTILLED_REFERENCES):
             mine = [n for n in batch.names if wanted is None or n in wanted]
-            names.setdefault(batch.architecture, []).extend(mine)
+            kind = batch.architecture if batch.architecture in kinds else world.teacher
+            names.setdefault(kind, []).extend(mine)
     return [
         Chunk(world.name, kind, tuple(found[i : i + CHUNK]))
         for kind, found in names.items()
@@ -89,7 +94,7 @@ def case(
 ) -> Case:
     """The audit of a chunk, with the references of all views and what a verdict rests on.
 
-    ``references`` of one's own take the place of the world's, for the views that ask for `COPIES`;
+    ``references`` of one's own take the place of the world's, for the views that ask for `OWN`;
     ``looks`` names the roles of the conditions, or conditions themselves, that are looked at.
     """
     models = _models(world)
@@ -115,7 +120,7 @@ def viewed(world: World, chunk: Chunk, made: Case, view: View) -> Case:
         None: [],
         REFERENCES: made.references[:of_labels],
         DISTILLED_REFERENCES: made.references[of_labels:],
-        COPIES: made.references,
+        OWN: made.references[slice(*(view.part or (None,)))],
     }
     return replace(
         made, members=made.members[: view.members], references=references[view.references]
@@ -147,6 +152,11 @@ def _lean(stage: Stage, looks: Collection[str]) -> Stage | None:
         kept = tuple(m for m in stage.measures if m.group is not None or m.id == "shift.domain_auc")
     else:
         kept = stage.measures
+    if isinstance(stage.condition, PGD):
+        # What most people run. The other loss, which finds masked gradients, is an audit's own.
+        attack = copy.copy(stage.condition)
+        attack.losses = {"ce": losses.LOSSES["ce"]}  # type: ignore[misc]
+        stage = replace(stage, condition=attack)
     needs = frozenset().union(*(m.needs for m in kept))
     wanted = Wanted("outcomes" in needs, "sample" in needs, "layers" in needs, False)
     return replace(stage, measures=kept, wanted=wanted)
@@ -199,23 +209,37 @@ def _kept_by(key: Callable[..., Any], function: Callable[..., Any]) -> Callable[
     return call
 
 
-def run(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIEWS)) -> Cells:
-    """Cells of some views.
+def run(
+    world: World,
+    chunk: Chunk,
+    made: Case,
+    views: Mapping[str, View] = VIEWS,
+    wanted: Collection[str] | None = None,
+) -> Cells:
+    """Cells of some views, under all conditions or only those whose keys are ``wanted``.
 
     All models look once under each condition, and every view reads what it needs of that.
     """
-    cases = {name: viewed(world, chunk, made, GIVEN[name]) for name in views}
+    cases = {name: viewed(world, chunk, made, view) for name, view in views.items()}
     out: dict[str, dict[str, Any]] = {name: {} for name in cases}
     clean: dict[str, Evidence] = {}
     members = {m.name for m in made.members}
     with evaluating(made.models):
         for stage in made.plan.stages:
+            asked = wanted is None or stage.condition.key in wanted
+            if clean and not asked:
+                continue
+            # No view holds a student against references under what no verdict rests on.
+            judged = stage.condition.role in JUDGED
+            models = [m for m in made.models if judged or m.role != "reference"]
             gathered = evidence.gather(
-                stage.condition, made.models, [], made.data, made.task, stage.wanted, made.seed
+                stage.condition, models, [], made.data, made.task, stage.wanted, made.seed
             )
             for name, shown in gathered.evidence.items():
                 shown.clean = clean.get(name)
             clean = clean or gathered.evidence
+            if not asked:
+                continue
             entries = [once(m, members) for m in stage.measures]
             for name, mine in cases.items():
                 at = stages.setting(mine, stage.condition, gathered)

@@ -11,7 +11,7 @@ import pandas as pd
 from torch import nn
 
 from benchmarks.validity import audits, judging, kept
-from benchmarks.validity.audits import Chunk
+from benchmarks.validity.audits import Chunk, View
 from benchmarks.validity.judging import Audited
 from benchmarks.validity.specimens import World
 from benchmarks.validity.truth import Truth
@@ -116,12 +116,13 @@ def of_chunk(
     world: World,
     chunk: Chunk,
     truths: Mapping[str, Truth],
-    views: Iterable[str],
+    views: Mapping[str, View],
     data: AuditData | None = None,
     seed: int = 0,
     leaves: Sequence[tuple[bool, Callable[[Stage], bool]]] = LEAVES,
     references: Sequence[nn.Module] | None = None,
     looks: Collection[str] = (*audits.JUDGED, *audits.ALTERNATIVES),
+    context: Collection[str] = (),
 ) -> list[Case]:
     """The cases of a chunk, with inputs from elsewhere and without.
 
@@ -135,14 +136,21 @@ def of_chunk(
         leaves: (whether inputs from elsewhere are given, which stages are left out).
         references: instead of the world's.
         looks: roles of the conditions that are looked at, or conditions by name.
+        context: names of the views whose rows of context are kept.
     """
     made = audits.case(world, chunk, data, seed, references, looks)
-    # A plain audit keeps the cells of all views, whichever are asked for.
-    plain = data is None and references is None
-    cells = kept.cells(world, chunk, made, tuple(audits.VIEWS) if plain else tuple(views))
+    cells = kept.cells(world, chunk, made, views)
     return [
-        Case(truths[found.name], view, elsewhere, found, chunk.architecture == world.teacher)
-        for view in views
+        Case(
+            truths[found.name],
+            view,
+            elsewhere,
+            found,
+            truths[found.name].architecture == world.teacher,
+        )
+        for view, given in views.items()
         for elsewhere, leave in leaves
-        for found in judging.judged_as(world, chunk, made, cells, view, leave)
+        for found in judging.judged_as(
+            world, chunk, made, cells, view, given, leave, view in context
+        )
     ]

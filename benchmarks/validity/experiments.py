@@ -74,7 +74,7 @@ def _run(job: tuple[Trial, dict[str, Truth]]) -> list[Case]:
             world,
             chunk,
             known,
-            ["members"],
+            {"members": audits.VIEWS["members"]},
             rows,
             trial.draw,
             leaves,

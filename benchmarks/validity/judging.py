@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.validity.audits import GIVEN, Cells, Chunk, viewed
+from benchmarks.validity.audits import Cells, Chunk, View, viewed
 from benchmarks.validity.specimens import World
 from ringtest import inference, sections, stages
 from ringtest.case import Case
@@ -31,15 +31,16 @@ class Audited:
 
 
 def judged(
-    made: Case, cells: dict[str, Any], leave: Callable[[Stage], bool]
+    made: Case, cells: dict[str, Any], leave: Callable[[Stage], bool], context: bool
 ) -> dict[str, list[Measurement]]:
     """Rows of every student under today's rules, some stages left out as if never asked for."""
     rows: dict[str, list[Measurement]] = {name: [] for name in made.students}
+    kept = rows if context else None
     judges = {name: stages.judge(made, model) for name, model in made.students.items()}
     with _errors_once():
         for stage in made.plan.stages:
             if not leave(stage):
-                stages.tell(made, stage, cells[stage.condition.key], rows, judges)
+                stages.tell(made, stage, cells[stage.condition.key], kept, judges)
         return {name: judge.headlines() + rows[name] for name, judge in judges.items()}
 
 
@@ -71,12 +72,15 @@ def nothing(_stage: Stage) -> bool:
 
 
 def judged_as(
-    world: World, chunk: Chunk, made: Case, found: Cells, view: str,
-    leave: Callable[[Stage], bool] = nothing,
+    world: World, chunk: Chunk, made: Case, found: Cells, name: str, view: View,
+    leave: Callable[[Stage], bool] = nothing, context: bool = False,
 ) -> list[Audited]:  # fmt: skip
-    """What the audits of a chunk say in one view, under today's rules."""
-    mine = viewed(world, chunk, made, GIVEN[view])
+    """What the audits of a chunk say in one view, under today's rules.
+
+    Rows of context take as long as the verdict's own, and are made where they are asked for.
+    """
+    mine = viewed(world, chunk, made, view)
     return [
-        Audited(world.name, view, n, rows, sections.scope([*mine.members, mine.students[n]]))
-        for n, rows in judged(mine, found[view], leave).items()
+        Audited(world.name, name, n, rows, sections.scope([*mine.members, mine.students[n]]))
+        for n, rows in judged(mine, found[name], leave, context).items()
     ]

@@ -5,50 +5,63 @@ A change of rules or constants is judged again in seconds: models look once.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import torch
 
 from benchmarks.validity import audits, cache
-from benchmarks.validity.audits import GIVEN, VIEWS, Cells, Chunk
+from benchmarks.validity.audits import VIEWS, Cells, Chunk, View
 from benchmarks.validity.specimens import World
-from ringtest import margins, stages
+from ringtest import AuditData, margins, stages
 from ringtest.case import Case
 from ringtest.cells import versions
 from ringtest.cells.keys import GROUND
 from ringtest.cells.store import Store
-from ringtest.plan import cell_name
+from ringtest.plan import Stage, cell_name
 
 
-def cells(world: World, chunk: Chunk, made: Case, views: Iterable[str] = tuple(VIEWS)) -> Cells:
-    """The cells of a chunk; models look only if they have not yet."""
-    key = _key(made, tuple(views))
-    kept = Store(cache.FOLDER / "cells" / chunk.world)
-    name = f"{chunk.architecture}-{key[:16]}"
-    found: Cells | None = kept.read(name, key)
-    if found is None:
-        found = audits.run(world, chunk, made, views)
-        kept.write(name, key, found)
-    return found
+def cells(world: World, chunk: Chunk, made: Case, views: Mapping[str, View] = VIEWS) -> Cells:
+    """The cells of a chunk; models look only under conditions that they have not looked under."""
+    store = Store(cache.FOLDER / "cells" / chunk.world)
+    keys = {s.condition.key: _key(made, s, views) for s in made.plan.stages}
+    names = {at: f"{chunk.architecture}-{at}-{key[:16]}" for at, key in keys.items()}
+    found = {at: store.read(names[at], key) for at, key in keys.items()}
+    missing = {at for at, content in found.items() if content is None}
+    if missing:
+        seen = audits.run(world, chunk, made, views, missing)
+        for at in missing:
+            found[at] = {view: seen[view][at] for view in views}
+            store.write(names[at], keys[at], found[at])
+    return {view: {at: content[view] for at, content in found.items()} for view in views}
 
 
-def _key(made: Case, views: tuple[str, ...]) -> str:
+def _key(made: Case, stage: Stage, views: Mapping[str, View]) -> str:
     """Everything that decides cells: rows, models, code, and the constants that measures read."""
     parts = [
-        made.data.fingerprint,
+        _rows(made.data, stage),
         str(made.seed),
         torch.__version__,
         _code(),
-        repr([(v, GIVEN[v]) for v in views]),
+        repr(list(views.items())),
     ]
     parts += [f"{m.name}={m.weights_hash}" for m in made.models]
-    parts += [
-        cell_name(stages.entry_id(e), s.condition) for s in made.plan.stages for e in s.entries
-    ]
+    parts += [cell_name(stages.entry_id(e), stage.condition) for e in stage.entries]
+    parts += sorted(getattr(stage.condition, "losses", ()))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _rows(data: AuditData, stage: Stage) -> str:
+    """Digest of the rows: inputs from elsewhere are read under their own conditions alone."""
+    if stage.condition.role == "unlabelled":
+        return data.fingerprint
+    bare = copy.copy(data)
+    bare.elsewhere = {}
+    bare.__dict__.pop("fingerprint", None)
+    return bare.fingerprint
 
 
 @lru_cache

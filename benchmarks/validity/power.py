@@ -17,7 +17,7 @@ from benchmarks.validity.worlds import load
 WORLD = "diamonds"
 """The world whose benchmark has rows to spare."""
 ROWS = (200, 500, 1_000, 2_000)
-DRAWS = 4
+DRAWS = 3
 """Times that the rows are drawn anew; each draw has its own seed."""
 HONEST = ("clone", "sibling", "distilled")
 FAULTY = ("clean only", "noise only", "narrow", "majority", "diluted")

@@ -67,7 +67,9 @@ def _truth(name: str) -> tuple[list[Truth], dict[tuple[str, str], float]]:
 
 def look(pool: ProcessPoolExecutor | None, worlds: Sequence[str]) -> None:
     """Audit whatever has no cells yet."""
-    each(pool, "audits", _look, [c for name in worlds for c in audits.chunks(load(name))])
+    jobs = [c for name in worlds for c in audits.chunks(load(name))]
+    # The longest first, so that no process waits long for the last.
+    each(pool, "audits", _look, sorted(jobs, key=lambda c: -len(c.students)))
 
 
 def _look(chunk: Chunk) -> None:
@@ -75,18 +77,17 @@ def _look(chunk: Chunk) -> None:
     kept.cells(world, chunk, audits.case(world, chunk))
 
 
-def judge(
-    pool: ProcessPoolExecutor | None, worlds: Sequence[str], views: Sequence[str], known: Truths
-) -> list[Case]:
+def judge(pool: ProcessPoolExecutor | None, worlds: Sequence[str], known: Truths) -> list[Case]:
     """Every specimen in every view under today's rules."""
     jobs = [
-        (c, {n: known[c.world, n] for n in c.students}, tuple(views))
+        (c, {n: known[c.world, n] for n in c.students})
         for name in worlds
         for c in audits.chunks(load(name))
     ]
     return [case for found in each(pool, "verdicts", _judge, jobs) for case in found]
 
 
-def _judge(job: tuple[Chunk, dict[str, Truth], tuple[str, ...]]) -> list[Case]:
-    chunk, known, views = job
-    return cases.of_chunk(load(chunk.world), chunk, known, views)
+def _judge(job: tuple[Chunk, dict[str, Truth]]) -> list[Case]:
+    chunk, known = job
+    # Tables of conditions and of alternatives read what no verdict rests on in this view alone.
+    return cases.of_chunk(load(chunk.world), chunk, known, audits.VIEWS, context=["members"])

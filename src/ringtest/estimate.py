@@ -91,8 +91,8 @@ def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate
     if any(e.units != first.units for e in estimates):
         raise ValueError("paired estimates must be on the same units")
     value = float(sum(w * e.value for w, e in zip(weights, estimates, strict=True)))
-    influence = np.zeros_like(first.influence)
-    for w, e in zip(weights, estimates, strict=True):
+    influence = weights[0] * first.influence
+    for w, e in zip(weights[1:], estimates[1:], strict=True):
         influence += w * e.influence
     dofs = [e.df for e in estimates if e.df is not None]
     return Estimate(

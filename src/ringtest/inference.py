@@ -46,13 +46,23 @@ def bootstrap(columns: Array, seed: int = 0, resamples: int = margins.RESAMPLES)
     Returns:
         (B, p) totals. Everything passed together is resampled together, hence paired.
     """
-    counts = _counts(columns.shape[0], seed, resamples)
-    step = max(1, _CHUNK // max(columns.shape[0], 1))
+    units = columns.shape[0]
+    if units * resamples <= _CHUNK:
+        return _numbers(units, seed, resamples) @ columns
+    counts = _counts(units, seed, resamples)
+    step = max(1, _CHUNK // max(units, 1))
     parts = [counts[i : i + step].astype(np.float64) @ columns for i in range(0, resamples, step)]
     return np.concatenate(parts)
 
 
 _CHUNK = 1 << 21
+"""Counts that are turned into numbers at once: 16 MiB."""
+
+
+@lru_cache(maxsize=4)
+def _numbers(units: int, seed: int, resamples: int) -> Array:
+    """`_counts` as they are multiplied: turning bytes into numbers takes as long as the product."""
+    return _counts(units, seed, resamples).astype(np.float64)
 
 
 @lru_cache(maxsize=4)

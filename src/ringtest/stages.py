@@ -154,10 +154,13 @@ def tell(
     case: Case,
     stage: Stage,
     cells: Cells,
-    rows: dict[str, list[Measurement]],
+    rows: dict[str, list[Measurement]] | None,
     judges: dict[str, Judge],
 ) -> None:
-    """Turn the cells of one condition into rows, and tell the judges of all students."""
+    """Tell the judges of all students what one condition showed.
+
+    What no verdict rests on becomes ``rows`` of context, unless they are None.
+    """
     condition = stage.condition
     members = [m.name for m in case.members]
     _certify(case, condition, cells, judges)
@@ -170,12 +173,15 @@ def tell(
             if isinstance(entry, ModelMeasure):
                 found = compare.pair(cells[entry.id], members, model.name)
                 left = judge.see_readings(entry, condition, found)
-                rows[name] += compare.context_rows(entry, condition, left, case.seed)
+                if rows is not None:
+                    rows[name] += compare.context_rows(entry, condition, left, case.seed)
             elif isinstance(entry, PairMeasure):
                 like = cells[entry.id][model.name]
                 judge.see_likeness(entry, condition, like)
-                rows[name].append(likeness.row(entry, condition, like, judge.layers, case.seed))
-        rows[name] += cells.get(LAYER_PAIRS, {}).get(model.name, [])
+                if rows is not None:
+                    rows[name].append(likeness.row(entry, condition, like, judge.layers, case.seed))
+        if rows is not None:
+            rows[name] += cells.get(LAYER_PAIRS, {}).get(model.name, [])
 
 
 def judge(case: Case, student: Model) -> Judge:

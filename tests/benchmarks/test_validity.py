@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from ringtest import AuditData
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,7 +30,6 @@ def bench(tmp_path_factory):
     threads = torch.get_num_threads()
     try:
         from benchmarks.validity import cache, report, steps
-        from benchmarks.validity.audits import VIEWS
 
         torch.set_num_threads(1)
         folder, cache.FOLDER = cache.FOLDER, tmp_path_factory.mktemp("cache")
@@ -36,7 +37,7 @@ def bench(tmp_path_factory):
         steps.train(None, ["tiny"])
         truths, divergences = steps.truths(None, ["tiny"])
         steps.look(None, ["tiny"])
-        cases = steps.judge(None, ["tiny"], list(VIEWS), truths)
+        cases = steps.judge(None, ["tiny"], truths)
         frame = report.verdicts(cases, divergences, out)
         report.held_out(cases, out)
         yield cases, truths, frame, out
@@ -101,11 +102,33 @@ def test_what_is_cached_is_found_again_and_judged_anew(bench, monkeypatch):
 
     monkeypatch.setattr(audits, "run", refuse)
     world = load("tiny")
-    again = cases.of_chunk(world, audits.chunks(world)[0], known, ["members"])
+    again = cases.of_chunk(world, audits.chunks(world)[0], known, audits.VIEWS)
     before = chosen(bench[2])
     for case in again:
-        if case.elsewhere:
+        if case.elsewhere and case.view == "members":
             assert cases.decided(case)["label"] == before.loc[case.truth.name, "label"]
+
+
+def test_another_set_from_elsewhere_is_all_that_is_looked_at_again(bench, monkeypatch):
+    from benchmarks.validity import audits, kept
+    from benchmarks.validity.worlds import load
+
+    world = load("tiny")
+    chunk = audits.chunks(world)[0]
+    run, asked = audits.run, []
+    monkeypatch.setattr(audits, "run", lambda *a: asked.append(a[-1]) or run(*a))
+    data = audits.audit_data(world)
+    name, rows = next(iter(data.unlabelled.items()))
+    other = AuditData(*world.data, unlabelled={name: rows[:60]}, **world.audit)
+    cells = kept.cells(world, chunk, audits.case(world, chunk, other))
+    (again,) = asked
+    assert again == {f"shift.unlabelled.{name}"}
+    whole = kept.cells(world, chunk, audits.case(world, chunk))
+    assert len(asked) == 1
+    for view, by_condition in cells.items():
+        for key, content in by_condition.items():
+            same = repr(content) == repr(whole[view][key])
+            assert same == (key not in again), (view, key)
 
 
 def test_floors_come_from_honest_specimens_alone(bench):

@@ -96,6 +96,19 @@ def test_rows_of_layer_pairs_come_back() -> None:
     assert math.isnan(again.se)
 
 
+def test_equal_arrays_are_kept_once() -> None:
+    rows = np.random.default_rng(0).normal(size=10_000)
+    alike = [rows, rows.copy(), {"again": rows + 0.0}]
+    assert len(pack(alike)) < 1.1 * len(pack([rows]))
+    # Equal bytes of another kind or shape are another array.
+    others = [rows.view(np.int64), rows.reshape(100, 100), rows.astype(np.float32)]
+    back = unpack(pack([*alike, *others]))
+    assert [b.dtype for b in back[-3:]] == [np.int64, np.float64, np.float32]
+    assert back[-2].shape == (100, 100)
+    assert all(np.array_equal(a, b) for a, b in zip(others, back[-3:], strict=True))
+    assert np.array_equal(back[2]["again"], rows)
+
+
 def test_arrays_that_are_not_contiguous_come_back() -> None:
     wide = np.arange(12.0).reshape(3, 4)
     assert same(unpack(pack({"a": wide.T[::2]}))["a"], np.ascontiguousarray(wide.T[::2]))

@@ -117,16 +117,20 @@ def test_where_fewer_than_k_rows_stay_all_of_them_are_neighbours(rng):
     assert without[0] == pytest.approx(2 / 5)
 
 
-@pytest.mark.parametrize("limit", ["_WHOLE", "_CACHED", "_STEP"])
+@pytest.mark.parametrize("limit", ["_WHOLE", "_CACHED", "_STEP", "_TABLE", "_BITS"])
 @pytest.mark.parametrize("values", [None, 7])
 def test_in_pieces_as_at_once(limit, values, rng, monkeypatch):
-    """Cosines of some rows at a time, weights not kept, or a few deletions at a time."""
+    """Cosines of some rows at a time, weights not kept, a few deletions at a time; places searched
+    for, not looked up; weights as numbers although all are 0 or 1."""
     x, y = rng.normal(size=(2, 150, 4))
     if values:
         x, y = x[rng.integers(0, values, size=150)], y[rng.integers(0, values, size=150)]
     groups = np.minimum(np.arange(150) // 5, 19)
     (whole, without), _ = fast(x, y, 6, groups)
-    monkeypatch.setattr(neighbours, limit, 5000 if limit == "_CACHED" else 100)
+    if limit in ("_CACHED", "_STEP"):
+        monkeypatch.setattr(neighbours, "_BITS", 1)
+    small = {"_CACHED": 5000, "_BITS": 1}
+    monkeypatch.setattr(neighbours, limit, small.get(limit, 100))
     monkeypatch.setattr(neighbours, "_CHUNK", 64)
     (again, pieces), _ = fast(x, y, 6, groups)
     assert again == pytest.approx(whole, abs=1e-9)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.validity import audits, cache, families, tables
 from benchmarks.validity import cases as cases_
-from benchmarks.validity.audits import Chunk
+from benchmarks.validity.audits import OWN, Chunk, View
 from benchmarks.validity.cases import Case
 from benchmarks.validity.fitting import Lesson, combined, fit, fresh, rng
 from benchmarks.validity.pool import each
@@ -93,13 +93,16 @@ def answer(
             continue
         world = load(name)
         names = [n for b in world.batches if b.family in FAMILIES for n in b.names[:EACH]]
-        for chunk in audits.chunks(world, names):
-            known = {n: truths[name, n] for n in chunk.students}
-            jobs += [(chunk, known, recipe) for recipe in RECIPES]
+        jobs += [
+            (chunk, {n: truths[name, n] for n in chunk.students})
+            for chunk in audits.chunks(world, names)
+        ]
     found = [line for lines in each(pool, "reference copies", _audit, jobs) for line in lines]
     frame = pd.DataFrame(found)
+    frame[["recipe", "view"]] = frame["view"].str.split("|", expand=True)
     out = []
-    for (recipe, view), part in frame.groupby(["recipe", "view"], sort=False):
+    for recipe, view in (name.split("|") for name in VIEWS):
+        part = frame[(frame["recipe"] == recipe) & (frame["view"] == view)]
         figures = tables.figures(part)
         kept = ("sound / fractured", "false alarms", "sound called sound", "catches",
                 "fractured called sound", "AUROC of strength")  # fmt: skip
@@ -107,13 +110,27 @@ def answer(
     return {"Reference copies": pd.DataFrame(out)}
 
 
-def _audit(job: tuple[Chunk, dict[str, Any], Recipe]) -> list[dict[str, Any]]:
-    chunk, known, recipe = job
+def _views() -> dict[str, View]:
+    """Every audit by recipe and teacher; all are made at once, each reads its own references."""
+    out = {}
+    for i, recipe in enumerate(RECIPES):
+        first = sum(r.copies for r in RECIPES[:i])
+        for name, members in (("copies", 3), ("single, copies", 1)):
+            out[f"{recipe.name}|{name}"] = View(members, OWN, (first, first + recipe.copies))
+    return out
+
+
+VIEWS = _views()
+
+
+def _audit(job: tuple[Chunk, dict[str, Any]]) -> list[dict[str, Any]]:
+    chunk, known = job
     world = load(chunk.world)
     members = list(cache.teacher(world).values())
-    copies = made(world, members, chunk.architecture, recipe)
+    copies = [m for r in RECIPES for m in made(world, members, chunk.architecture, r)]
     found = cases_.of_chunk(
-        world, chunk, known, list(audits.OF_COPIES),
-        leaves=[(False, cases_.without_unlabelled)], references=copies, looks=audits.JUDGED,
+        world, chunk, known, VIEWS,
+        leaves=[(False, cases_.without_unlabelled)], references=copies,
+        looks=[role for role in audits.JUDGED if role != "unlabelled"],
     )  # fmt: skip
-    return [{**line, "recipe": recipe.name} for line in cases_.table(found).to_dict("records")]
+    return cases_.table(found).to_dict("records")

@@ -58,6 +58,6 @@ def _mean_auc(job: tuple[str, Mixture, int]) -> float:
     made = audits.case(
         world, chunk, experiments.data(world, trial), draw, looks=("clean", "unlabelled")
     )
-    cells = audits.run(world, chunk, made, ["members"])["members"]
+    cells = audits.run(world, chunk, made, {"members": audits.VIEWS["members"]})["members"]
     (shown,) = (c["shift.domain_auc"] for c in cells.values() if "shift.domain_auc" in c)
     return float(np.mean([shown[m.name][0].estimate.value for m in made.members]))

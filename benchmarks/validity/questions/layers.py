@@ -28,7 +28,7 @@ DEPTHS: Final = {"first": 0.0, "middle": 0.5, "last": 1.0}
 """Relative depths; of a network with one hidden layer all three are one."""
 PLACES = ("off_support", "certified", "unlabelled")
 WORLDS = ("digits-cnn", "diamonds", "mnist1d-cnn")
-EACH = 5
+EACH = 3
 """Specimens of a family and architecture."""
 
 

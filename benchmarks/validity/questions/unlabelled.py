@@ -45,7 +45,8 @@ def answer(
 ) -> dict[str, pd.DataFrame]:
     """Rates with each set, beside those without any."""
     here = [w for w in WORLDS if any(c.truth.world == w for c in cases)]
-    asked = [t for w in here for t in trials(load(w))]
+    # World by world in turn: trials of one world share all but the set, and wait for the first.
+    asked = [t for turn in zip(*(trials(load(w)) for w in here), strict=True) for t in turn]
     found = experiments.run(pool, "unlabelled", asked, truths)
     out = []
     for trial, mine in zip(asked, found, strict=True):
@@ -55,7 +56,8 @@ def answer(
         if trial.label == "rows|all":
             bare = cases_.table([c for c in mine if not c.elsewhere])
             out.append({"world": trial.world, "what": "none", "value": "", **_line([], bare)})
-    return {"One set of inputs from elsewhere": pd.DataFrame(out)}
+    table = pd.DataFrame(out).sort_values("world", key=lambda w: w.map(WORLDS.index), kind="stable")
+    return {"One set of inputs from elsewhere": table.reset_index(drop=True)}
 
 
 def _line(found: Sequence[Case], frame: pd.DataFrame) -> dict[str, str]:

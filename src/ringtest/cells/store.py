@@ -107,11 +107,11 @@ def pack(content: Any) -> bytes:
 
     Raises Unstorable for anything else.
     """
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays = _Arrays()
     text = json.dumps(_encode(content, arrays)).encode()
-    arrays[_STRUCTURE] = np.frombuffer(text, dtype=np.uint8)
+    arrays.named[_STRUCTURE] = np.frombuffer(text, dtype=np.uint8)
     # Outcomes take few values: deflated, they need a small part of their eight bytes a row.
-    return zlib.compress(save(arrays), 1)
+    return zlib.compress(save(arrays.named), 1)
 
 
 def unpack(body: bytes) -> Any:
@@ -120,7 +120,22 @@ def unpack(body: bytes) -> Any:
     return _decode(json.loads(arrays.pop(_STRUCTURE).tobytes()), arrays)
 
 
-def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+class _Arrays:
+    """The arrays of a cell, each of equal ones once."""
+
+    def __init__(self) -> None:
+        self.named: dict[str, NDArray[Any]] = {}
+        self._names: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def name(self, array: NDArray[Any]) -> str:
+        """Name of an array in the file."""
+        digest = hashlib.blake2b(array.tobytes(), digest_size=16).digest()
+        name = self._names.setdefault((array.dtype.str, array.shape, digest), str(len(self.named)))
+        self.named.setdefault(name, array)
+        return name
+
+
+def _encode(value: Any, arrays: _Arrays) -> Any:
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
@@ -133,8 +148,7 @@ def _encode(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     if kind is dict:
         return {"dict": [[_encode(k, arrays), _encode(v, arrays)] for k, v in value.items()]}
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
-        name = str(len(arrays))
-        arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
+        name = arrays.name(np.ascontiguousarray(value).reshape(value.shape))
         return {"array" if kind is np.ndarray else "scalar": name}
     if _TYPES.get(kind.__name__) is kind:
         parts = {f.name: _encode(getattr(value, f.name), arrays) for f in fields(kind)}

@@ -167,7 +167,7 @@ class _Pilot:
             content = stages.compute(case, entry, grown, at)
             judges = {n: stages.judge(case, m) for n, m in case.students.items()}
             alone = replace(stage, measures=() if entry is None else (entry,))
-            stages.tell(case, alone, {name: content}, {n: [] for n in judges}, judges)
+            stages.tell(case, alone, {name: content}, None, judges)
             self._read[which] = time.perf_counter() - begin
         try:
             self._bytes[which] = len(pack(content))
