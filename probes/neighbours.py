@@ -243,7 +243,8 @@ def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
     left, right = a.common(b)
     if a.bits is not None and b.bits is not None:
         both = a.bits.take(left.numpy()) & b.bits.take(right.numpy())
-        total = torch.tensor([np.count_nonzero(both & (1 << g)) for g in range(a.count + 1)])
+        found = [np.count_nonzero(both & (1 << g)) for g in range(a.count + 1)]
+        total = torch.tensor(found, dtype=torch.float64)
     else:
         total = _least_weights(a, b, left, right)
     rows = a.m - torch.bincount(a.groups, minlength=a.count + 1)
