@@ -36,6 +36,8 @@ class Trial:
     """Set -> what it is made of; none: no inputs from elsewhere."""
     looks: tuple[str, ...] = audits.JUDGED
     """Roles of the conditions that are looked at."""
+    bare: bool = True
+    """Whether the same audit without inputs from elsewhere is judged, too."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def _run(job: tuple[Trial, dict[str, Truth]]) -> list[Case]:
     trial, known = job
     world = load(trial.world)
     rows = data(world, trial)
-    leaves = [(False, cases.without_unlabelled)]
-    if trial.unlabelled:
-        leaves.insert(0, (True, judging.nothing))
+    leaves = [(True, judging.nothing)] if trial.unlabelled else []
+    if trial.bare or not leaves:
+        leaves.append((False, cases.without_unlabelled))
     return [
         case
         for chunk in audits.chunks(world, trial.names)

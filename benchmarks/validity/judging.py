@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.validity.audits import Cells, Chunk, View, viewed
@@ -39,8 +39,11 @@ def judged(
     judges = {name: stages.judge(made, model) for name, model in made.students.items()}
     with _errors_once():
         for stage in made.plan.stages:
-            if not leave(stage):
-                stages.tell(made, stage, cells[stage.condition.key], kept, judges)
+            if leave(stage):
+                continue
+            seen = cells[stage.condition.key]
+            asked = replace(stage, measures=tuple(m for m in stage.measures if m.id in seen))
+            stages.tell(made, asked, seen, kept, judges)
         return {name: judge.headlines() + rows[name] for name, judge in judges.items()}
 
 

@@ -21,8 +21,8 @@ DRAWS = 3
 """Times that the rows are drawn anew; each draw has its own seed."""
 HONEST = ("clone", "sibling", "distilled")
 FAULTY = ("clean only", "noise only", "narrow", "majority", "diluted")
-EACH = 3
-"""Specimens of a family."""
+EACH = {**dict.fromkeys(HONEST, 3), **dict.fromkeys(FAULTY, 2)}
+"""Family -> specimens."""
 
 
 def study(
@@ -56,8 +56,8 @@ def chosen(world: World) -> tuple[str, ...]:
     return tuple(
         name
         for batch in world.batches
-        if batch.family in (*HONEST, *FAULTY) and batch.architecture == world.teacher
-        for name in batch.names[:EACH]
+        if batch.family in EACH and batch.architecture == world.teacher
+        for name in batch.names[: EACH[batch.family]]
     )
 
 

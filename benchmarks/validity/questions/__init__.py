@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.validity import report
 from benchmarks.validity.cases import Case
+from benchmarks.validity.questions import copies
 from benchmarks.validity.steps import Truths
 
 QUESTIONS = {
@@ -28,6 +29,11 @@ QUESTIONS = {
     "j": ("dictionary",),
 }
 """Letter -> modules of this folder."""
+
+
+def train(pool: ProcessPoolExecutor | None, worlds: Sequence[str]) -> None:
+    """Train what questions need besides the specimens."""
+    copies.train(pool, worlds)
 
 
 def answer(

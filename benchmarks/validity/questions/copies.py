@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ from benchmarks.validity.audits import OWN, Chunk, View
 from benchmarks.validity.cases import Case
 from benchmarks.validity.fitting import Lesson, combined, fit, fresh, rng
 from benchmarks.validity.pool import each
-from benchmarks.validity.specimens import World
+from benchmarks.validity.specimens import Batch, World
 from benchmarks.validity.steps import Truths
 from benchmarks.validity.worlds import load
 
@@ -57,9 +58,16 @@ RECIPES = (
 )
 
 
-def made(world: World, members: Sequence[nn.Module], net: str, recipe: Recipe) -> list[nn.Module]:
-    """Copies of an architecture as a recipe says."""
-    seeds = range(recipe.copies)
+def batch(net: str, recipe: Recipe) -> Batch:
+    """Copies of an architecture as a recipe says, to be trained once like any specimen."""
+    build = partial(taught, net=net, recipe=recipe)
+    return Batch(f"copy {recipe.name}", "sound", net, tuple(range(recipe.copies)), build, "a copy")
+
+
+def taught(
+    world: World, members: Sequence[nn.Module], seeds: Sequence[int], net: str, recipe: Recipe
+) -> list[nn.Module]:
+    """Fresh networks that learn from the teacher's answers to inputs that a recipe changes."""
     lessons = []
     for seed in seeds:
         inputs = shown(world.data[0], recipe, seed)
@@ -83,20 +91,39 @@ def shown(inputs: Tensor, recipe: Recipe, seed: int) -> Tensor:
     return x + level * inputs.std(0) * torch.randn(x.shape, generator=draw)
 
 
+def chunks(world: World) -> list[Chunk]:
+    """The students that are held against copies."""
+    names = [n for b in world.batches if b.family in FAMILIES for n in b.names[:EACH]]
+    return audits.chunks(world, names)
+
+
+def train(pool: ProcessPoolExecutor | None, worlds: Sequence[str]) -> None:
+    """Train the copies that are not in the cache yet."""
+    jobs = [
+        (name, chunk.architecture, recipe)
+        for name in worlds
+        if name in WORLDS
+        for chunk in chunks(load(name))
+        for recipe in RECIPES
+    ]
+    each(pool, "copies", _train, jobs)
+
+
+def _train(job: tuple[str, str, Recipe]) -> None:
+    name, net, recipe = job
+    cache.models(load(name), batch(net, recipe))
+
+
 def answer(
     pool: ProcessPoolExecutor | None, cases: Sequence[Case], truths: Truths
 ) -> dict[str, pd.DataFrame]:
     """Rates with copies of each recipe as references, for the ensemble and for a single teacher."""
-    jobs = []
-    for name in WORLDS:
-        if not any(c.truth.world == name for c in cases):
-            continue
-        world = load(name)
-        names = [n for b in world.batches if b.family in FAMILIES for n in b.names[:EACH]]
-        jobs += [
-            (chunk, {n: truths[name, n] for n in chunk.students})
-            for chunk in audits.chunks(world, names)
-        ]
+    jobs = [
+        (chunk, {n: truths[name, n] for n in chunk.students})
+        for name in WORLDS
+        if any(c.truth.world == name for c in cases)
+        for chunk in chunks(load(name))
+    ]
     found = [line for lines in each(pool, "reference copies", _audit, jobs) for line in lines]
     frame = pd.DataFrame(found)
     frame[["recipe", "view"]] = frame["view"].str.split("|", expand=True)
@@ -126,8 +153,9 @@ VIEWS = _views()
 def _audit(job: tuple[Chunk, dict[str, Any]]) -> list[dict[str, Any]]:
     chunk, known = job
     world = load(chunk.world)
-    members = list(cache.teacher(world).values())
-    copies = [m for r in RECIPES for m in made(world, members, chunk.architecture, r)]
+    copies = [
+        m for r in RECIPES for m in cache.models(world, batch(chunk.architecture, r)).values()
+    ]
     found = cases_.of_chunk(
         world, chunk, known, VIEWS,
         leaves=[(False, cases_.without_unlabelled)], references=copies,

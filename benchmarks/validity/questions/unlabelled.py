@@ -22,6 +22,8 @@ FAMILIES = (
 )  # fmt: skip
 EACH = 2
 """Specimens of a family and architecture."""
+ALL = ("rows", "all")
+"""The trial beside which stands the audit without any."""
 COUNTS = (100, 200, 0)
 HOME = (0.25, 0.5, 1.0)
 CLOSE = (0.5,)
@@ -31,11 +33,17 @@ def trials(world: World) -> list[Trial]:
     """One set at a time, with fewer rows, with rows of the benchmark mixed in, and drawn near."""
     names = tuple(n for b in world.batches if b.family in FAMILIES for n in b.names[:EACH])
     source = next(iter(world.unlabelled))
-    asked = [("rows", str(n or "all"), Mixture(source, n)) for n in COUNTS]
+    asked = [(ALL[0], str(n or ALL[1]), Mixture(source, n)) for n in COUNTS]
     asked += [("from home", f"{h:.0%}", Mixture(source, home=h)) for h in HOME]
     asked += [("drawn near by", f"{c:.0%}", Mixture(source, closeness=c)) for c in CLOSE]
     return [
-        Trial(world.name, names, f"{what}|{value}", unlabelled={source: mixture})
+        Trial(
+            world.name,
+            names,
+            f"{what}|{value}",
+            unlabelled={source: mixture},
+            bare=(what, value) == ALL,
+        )
         for what, value, mixture in asked
     ]
 
@@ -53,7 +61,7 @@ def answer(
         frame = cases_.table([c for c in mine if c.elsewhere])
         what, _, value = trial.label.partition("|")
         out.append({"world": trial.world, "what": what, "value": value, **_line(mine, frame)})
-        if trial.label == "rows|all":
+        if trial.bare:
             bare = cases_.table([c for c in mine if not c.elsewhere])
             out.append({"world": trial.world, "what": "none", "value": "", **_line([], bare)})
     table = pd.DataFrame(out).sort_values("world", key=lambda w: w.map(WORLDS.index), kind="stable")
