@@ -42,7 +42,7 @@ test: lint ## lint, then the tests that are not slow
 test-all: lint ## lint, then every test
 	@$(PYTEST) -m 'slow or not slow'
 
-validity: venv ## audit the audit: specimens, verdicts, tables and figures (hours the first time, minutes after)
+validity: venv ## audit the audit: specimens, verdicts, tables and figures (an hour the first time, half an hour after)
 	@$(PIP) install -c constraints.txt -e '.[validity]'
 	@$(BIN)/python -m benchmarks.validity
 
