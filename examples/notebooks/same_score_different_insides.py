@@ -58,8 +58,8 @@ score = rows[(rows.measure == "outputs.score") & (rows.condition == "clean") & r
 score[["name", "teacher", "student", "harm", "ci_low", "ci_high", "margin", "status"]]
 
 # %% [markdown]
-# Both match the mean member of the teacher within the margin of 3 points, and they are one digit in
-# 700 apart. By this table either could be shipped.
+# Both match the mean member of the teacher within the margin of 3 points, and they are less than a
+# point apart. By this table either could be shipped.
 
 # %%
 reports
@@ -145,4 +145,4 @@ assert labels == {"varied": "sound", "clean-only": "fractured"}
 assert {name: report.verdict.label for name, report in alone.items()} == labels
 assert worst == "function"
 assert set(score.status) == {"pass"}
-assert score.student.max() - score.student.min() < 1.5 / len(data.inputs)
+assert score.student.max() - score.student.min() < 0.01

@@ -513,7 +513,13 @@ def test_channels_last_is_audited_as_channels_first() -> None:
         invariances={"mirror": lambda v: v.flip(2)},
         unlabelled={"dark": x.permute(0, 2, 3, 1) * 0.3},
     )
-    assert same(audited(a, b, first), audited(ChannelsLast(a), ChannelsLast(b), last))
+    found, other = (
+        values(r) for r in (audited(a, b, first), audited(ChannelsLast(a), ChannelsLast(b), last))
+    )
+    # Convolutions of the two layouts differ in their last bits on some processors.
+    for one, two in zip(found, other, strict=True):
+        assert (*one[:3], one[-1]) == (*two[:3], two[-1])
+        assert one[3:5] == pytest.approx(two[3:5], rel=1e-5, abs=1e-6, nan_ok=True)
 
 
 def test_normalisation_outside_the_model_is_that_inside() -> None:
