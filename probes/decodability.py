@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from torch import Tensor
 
-from ringtest import blocks, margins
-from ringtest.condition import Condition
-from ringtest.data import AuditData
-from ringtest.estimate import row_mean
-from ringtest.evidence import Evidence
-from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
-from ringtest.probes.linear import Concept, cross_validated
+from ringtest import blocks
+from ringtest.measure import Setting, measure
+from ringtest.probes.concepts import Concept
+from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.linear import cross_validated
 from ringtest.representations import input_points
-from ringtest.tasks import AnyTask
-
-
-def concepts(at: Setting) -> list[Concept]:
-    """The target and the user's factors, on the sampled rows."""
-    found = []
-    if at.task.targets is not None:
-        found.append(Concept.of("target", at.task.targets[at.rows]))
-    for name, values in at.data.concepts.items():
-        found.append(Concept.of(name, values[at.rows]))
-    return [
-        c for c in found if c.columns.shape[0] > 0 and not bool((c.columns == c.columns[0]).all())
-    ]
-
-
-def _folds(at: Setting) -> torch.Tensor:
-    return torch.from_numpy(blocks.folds(len(at.rows), margins.PROBE_FOLDS, at.sample_units))
 
 
 @measure
-class Decodability(ModelMeasure):
+class Decodability(LayerProbe):
     """Cross-validated score of a ridge probe for each layer and concept.
 
     Accuracy in [0, 1] for classes, R^2 in (-inf, 1] for values; higher is better. Five folds that
@@ -47,39 +31,19 @@ class Decodability(ModelMeasure):
 
     id = "probe.decodability"
     about = "score of a ridge probe per layer and concept, five-fold"
-    range = (-np.inf, 1.0)
-    invariant_to = frozenset({PERMUTATION, SCALE})
-    unit = "share"
-    needs = frozenset({"layers"})
-    on = ("clean",)
     source = "Alain & Bengio 2016"
 
-    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
-        """Rows must keep their concepts."""
-        has = task.targets is not None or bool(data.concepts)
-        return condition.keeps_rows and condition.keeps_targets and has
-
-    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
-        """One reading a layer and concept."""
-        fold = _folds(at)
-        return [
-            Reading(
-                row_mean(
-                    c.score(cross_validated(evidence.sample[name], c.columns, fold)).numpy(),
-                    at.sample_units,
-                ),
-                c.statistic,
-                name,
-                evidence.depth(name),
-                c.name,
-            )
-            for c in concepts(at)
-            for name in evidence.names
-        ]
+    def scores(
+        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
+    ) -> Tensor:
+        """(layers, m) scores out of fold."""
+        return torch.stack(
+            [concept.score(cross_validated(x, concept.columns, fold)) for x in layers]
+        )
 
 
 @measure
-class Selectivity(ModelMeasure):
+class Selectivity(LayerProbe):
     """Score of the probe minus its score on a control task.
 
     The control gives every input *type* a random label of the same frequencies; for continuous
@@ -92,37 +56,24 @@ class Selectivity(ModelMeasure):
     id = "probe.selectivity"
     about = "probe score minus the score on random labels per input type (k-means cells)"
     range = (-np.inf, np.inf)
-    invariant_to = frozenset({PERMUTATION, SCALE})
     null_value = 0.0
-    unit = "share"
-    needs = frozenset({"layers"})
-    on = ("clean",)
     source = "Hewitt & Liang 2019"
 
-    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
-        """Rows must keep their concepts."""
-        return Decodability().applies(condition, data, task)
+    def statistic(self, concept: Concept) -> str:
+        """Name of the scale."""
+        return f"{concept.statistic} over control"
 
-    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
-        """One reading a layer and concept."""
-        fold = _folds(at)
+    def scores(
+        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
+    ) -> Tensor:
+        """(layers, m) differences of scores out of fold."""
+        control = _control(concept, at)
         out = []
-        for concept in concepts(at):
-            control = _control(concept, at)
-            for name in evidence.names:
-                x = evidence.sample[name]
-                real = concept.score(cross_validated(x, concept.columns, fold))
-                fake = control.score(cross_validated(x, control.columns, fold))
-                out.append(
-                    Reading(
-                        row_mean((real - fake).numpy(), at.sample_units),
-                        f"{concept.statistic} over control",
-                        name,
-                        evidence.depth(name),
-                        concept.name,
-                    )
-                )
-        return out
+        for x in layers:
+            real = concept.score(cross_validated(x, concept.columns, fold))
+            fake = control.score(cross_validated(x, control.columns, fold))
+            out.append(real - fake)
+        return torch.stack(out)
 
 
 def _control(concept: Concept, at: Setting) -> Concept:

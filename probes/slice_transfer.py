@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,10 +9,11 @@ from numpy.typing import NDArray
 from ringtest import blocks, margins
 from ringtest.condition import Condition
 from ringtest.data import AuditData
-from ringtest.estimate import Estimate, weighted_mean
+from ringtest.estimate import NOTHING, Estimate, weighted_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
-from ringtest.probes.linear import Concept, by_fold, fold_probes, narrow
+from ringtest.probes.concepts import Concept
+from ringtest.probes.linear import by_fold, fold_probes, narrow
 from ringtest.tasks import AnyTask
 
 
@@ -58,8 +57,7 @@ class SliceTransfer(ModelMeasure):
         slices = _slices(np.asarray(at.data.groups[column])[at.rows])
         statistic = f"{concept.statistic} lost across slices"
         if reason := _too_few(column, slices, at.sample_units):
-            nothing = Estimate(math.nan, np.zeros(0), 0, "bootstrap")
-            return Reading(nothing, statistic, concept="target", slice=column, reason=reason)
+            return Reading(NOTHING, statistic, concept="target", slice=column, reason=reason)
         gap = np.zeros(x.shape[0])
         weight = np.zeros(x.shape[0])
         folds = [self._folds(rows, at) for rows in slices]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest import blocks, margins
-from ringtest.estimate import Estimate, from_deletions
+from ringtest.estimate import NOTHING, Estimate, from_deletions
 from ringtest.evidence import Evidence
 from ringtest.measure import (
     ORTHOGONAL,
@@ -115,10 +115,9 @@ class TwinSpread(ModelMeasure):
         pairs = at.shared["twins"]
         statistic = "spread of twins"
         if len(pairs) < margins.TWIN_PAIRS:
-            nothing = Estimate(math.nan, np.zeros(0), len(at.rows))
             reason = (
                 f"{len(pairs)} twin pairs, at least {margins.TWIN_PAIRS} are needed: give more rows"
             )
-            return [Reading(nothing, statistic, evidence.names[-1], reason=reason)]
+            return [Reading(NOTHING, statistic, evidence.names[-1], reason=reason)]
         groups = blocks.folds(len(at.rows), margins.JACKKNIFE_GROUPS, at.sample_units)
         return [Reading(spread(evidence.last, pairs, groups), statistic, evidence.names[-1])]

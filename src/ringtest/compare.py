@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ringtest import estimate as estimates
@@ -80,6 +80,11 @@ def pair(
         found = [m for m in matches if m is not None]
         if len(found) < len(members):
             continue
+        why = next((r.reason for r in (reading, *found) if r.reason), "")
+        if why:
+            unread = replace(reading, estimate=estimates.NOTHING, reason=why)
+            out.append(Paired(unread, found[0].layer, math.nan, estimates.NOTHING))
+            continue
         if any(m.estimate.units != reading.estimate.units for m in found):
             continue
         teacher = estimates.mean([m.estimate for m in found])
@@ -139,24 +144,24 @@ def context_rows(
     """One context row for each paired reading."""
     if isinstance(found, Failure):
         return [failed_row(entry, condition.id, found, severity=condition.severity)]
-    return [
-        row(
-            entry,
-            condition.id,
-            p.delta,
-            p.teacher,
-            p.reading.estimate.value,
-            seed=seed,
-            severity=condition.severity,
-            params={"depth": p.reading.depth} if p.reading.layer else {},
-            statistic=p.reading.statistic,
-            concept=p.reading.concept,
-            slice=p.reading.slice,
-            teacher_layer=p.teacher_layer,
-            student_layer=p.reading.layer,
-        )
-        for p in found
-    ]
+    return [_context_row(entry, condition, p, seed) for p in found]
+
+
+def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int) -> Measurement:
+    fields = {
+        "severity": condition.severity,
+        "params": {"depth": p.reading.depth} if p.reading.layer else {},
+        "statistic": p.reading.statistic,
+        "concept": p.reading.concept,
+        "slice": p.reading.slice,
+        "teacher_layer": p.teacher_layer,
+        "student_layer": p.reading.layer,
+    }
+    if p.reading.reason:
+        why = Failure("not_measurable", p.reading.reason)
+        return failed_row(entry, condition.id, why, **fields)
+    value = p.reading.estimate.value
+    return row(entry, condition.id, p.delta, p.teacher, value, seed=seed, **fields)
 
 
 def failed_row(entry: Measure, condition: str, why: Failure, **fields: Any) -> Measurement:

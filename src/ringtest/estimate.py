@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,10 @@ class Estimate:
         )
 
 
+NOTHING: Final = Estimate(math.nan, np.zeros(0), 0, "bootstrap")
+"""What is known where nothing could be measured."""
+
+
 def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate:
     """Weighted sum of estimates on the same units.
 
@@ -121,7 +125,7 @@ def row_mean(values: Array, units: NDArray[np.int64] | None = None) -> Estimate:
     x = np.asarray(values, dtype=np.float64)
     n = x.shape[0]
     if n == 0:
-        return Estimate(float("nan"), np.zeros(0), 0, "bootstrap")
+        return NOTHING
     centre = float(x.mean())
     return Estimate(centre, to_units((x - centre) / n, units), n, "bootstrap")
 

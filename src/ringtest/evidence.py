@@ -47,6 +47,8 @@ class Evidence:
     """The same model on the unchanged rows, where the condition keeps rows."""
     failed: str = ""
     """Why there is no evidence, in words."""
+    model: Model | None = None
+    """The model itself, for measures that need it; :mod:`ringtest.rerun` runs it on the sample."""
     derived: dict[str, Any] = field(default_factory=dict)
     """What measures computed from this evidence and may use again."""
 
@@ -68,6 +70,7 @@ class Wanted:
     sample: bool = False
     layers: bool = False
     moments: bool = False
+    model: bool = False
 
 
 @dataclass
@@ -91,6 +94,7 @@ class _Collector:
         self.kept = names if wanted.layers or wanted.moments else names[-1:]
         self.kept = self.kept if wanted.sample or wanted.layers or wanted.moments else ()
         self.keeps_rows = wanted.sample or wanted.layers
+        self.shown = wanted.model
         self.n, self.rows = n, rows
         self.sample: dict[str, Tensor] = {}
         self.outputs: Tensor | None = None
@@ -140,6 +144,7 @@ class _Collector:
             self.predictions,
             self.moments,
             failed=self.failed,
+            model=self.model if self.shown else None,
         )
 
 

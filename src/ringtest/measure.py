@@ -25,7 +25,8 @@ Need = Literal[
 ]
 """``outcomes``: score and prediction of every row. ``sample``: last hidden layer and outputs on the
 sample of rows. ``layers``: the same for all layers. ``moments``: running sums over all rows and
-layer pairs. ``clean_pair``: clean evidence of the same rows beside the changed."""
+layer pairs. ``clean_pair``: clean evidence of the same rows beside the changed. ``model``: the
+model itself, to be run again; ``gradients``: the same, and its outputs can be differentiated."""
 Invariance = Literal["permutation", "orthogonal", "linear", "scale", "logit scale"]
 
 PERMUTATION: Final[Invariance] = "permutation"
@@ -90,7 +91,9 @@ class Measure:
     unit: ClassVar[str] = ""
     needs: ClassVar[frozenset[Need]]
     on: ClassVar[tuple[conditions_.Role, ...]] = ("clean",)
-    """Roles of the conditions under which it is read by default."""
+    """Roles of the conditions under which it means something."""
+    default: ClassVar[bool] = True
+    """Whether it is read there without being asked for; False for what takes long."""
     source: ClassVar[str] = ""
 
     @property

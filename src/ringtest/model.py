@@ -58,7 +58,7 @@ class Model:
     stored: Stored | None = None
     """Evidence that was computed elsewhere, for a model that cannot be run here."""
 
-    def at(self, rows: Rows, part: slice) -> None:
+    def at(self, rows: Rows, part: Index) -> None:
         """Begin a block: what goes along with its rows from now on."""
         self.beside = {name: value[part] for name, value in rows.beside.items()}
         self.mask = None if rows.mask is None else rows.mask[part]

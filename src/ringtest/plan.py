@@ -92,7 +92,7 @@ def make(
                 and (fnmatchcase(condition.id, c) or fnmatchcase(condition.key, c))
                 for m, c in extra
             )
-            if not (asked or condition.role in entry.on):
+            if not (asked or (entry.default and condition.role in entry.on)):
                 continue
             reason = _obstacle(entry, condition, data, task, members)
             if reason is None:
@@ -137,6 +137,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
         return f"{model.name} shows only its outputs"
     if (condition.scope == "own" or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
+    if model.stored is not None and entry.needs & {"model", "gradients"}:
+        return f"{model.name} is stored evidence, and cannot be run"
     if model.stored is not None and not model.stored.holds(condition.id):
         return f"{model.name} is stored evidence, and holds none under {condition.id}"
     return None
@@ -150,6 +152,7 @@ def _wanted(chosen: Sequence[Measure], condition: Condition) -> Wanted:
         # A user's invariance is read at every layer.
         layers="layers" in needs or condition.role == "invariance",
         moments="moments" in needs and condition.role == "clean",
+        model=bool(needs & {"model", "gradients"}),
     )
 
 

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
 from ringtest.measure import measures
-from ringtest.probes.linear import Concept, cross_validated, fold_probes
+from ringtest.probes.concepts import Concept
+from ringtest.probes.linear import cross_validated, fold_probes
 
 
 class Probe(Ridge):

@@ -13,7 +13,8 @@ from ringtest.headlines import Judge
 from ringtest.likeness import Layers
 from ringtest.measure import measures
 from ringtest.policy import Policy
-from ringtest.probes.linear import Concept, by_fold, fold_probes
+from ringtest.probes.concepts import Concept
+from ringtest.probes.linear import by_fold, fold_probes
 from ringtest.verdict import decide
 
 ENTRY = measures["probe.slice_transfer"]
