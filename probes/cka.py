@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ringtest.measure import (
     measure,
 )
 from ringtest.moments import hsic, ratio
+from ringtest.probes.similarity import z
 from ringtest.representations import in_unit_sd
 
 
@@ -54,7 +55,6 @@ class Prepared:
 
 def hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
     """Unbiased HSIC and its (n,) values without each row, exactly."""
-    n = a.n
     both = a.norm * b.norm
     if a.gram is not None or b.gram is not None:
         gram_a = a.gram if a.gram is not None else a.x @ a.x.T
@@ -62,28 +62,55 @@ def hsic_and_deletions(a: Prepared, b: Prepared) -> tuple[Tensor, Tensor]:
         d = (gram_a * gram_b).sum(1) - both
     else:
         d = ((a.x @ (a.x.T @ b.x)) * b.x).sum(1) - both
-    t1, sx, sy, t3 = d.sum(), a.k.sum(), b.k.sum(), a.k @ b.k
     c1 = b.outer(a.k) - a.k * b.norm
     c2 = a.outer(b.k) - b.k * a.norm
+    return with_deletions(d, a.k, b.k, c1, c2)
+
+
+def with_deletions(
+    d: Tensor, kx: Tensor, ky: Tensor, c1: Tensor, c2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Unbiased HSIC of two kernels K and L, and its (n,) values without each row, exactly.
+
+    Args:
+        d: (n,) sum over j of K_ij L_ij; diagonals are taken out, here and below.
+        kx: (n,) sum over j of K_ij.
+        ky: (n,) sum over j of L_ij.
+        c1: (n,) sum over j of L_ij kx_j.
+        c2: (n,) sum over j of K_ij ky_j.
+    """
+    n = int(d.shape[0])
+    t1, sx, sy, t3 = d.sum(), kx.sum(), ky.sum(), kx @ ky
     without = hsic(
         t1 - 2 * d,
-        sx - 2 * a.k,
-        sy - 2 * b.k,
-        t3 - a.k * b.k - c1 - c2 + d,
+        sx - 2 * kx,
+        sy - 2 * ky,
+        t3 - kx * ky - c1 - c2 + d,
         torch.full_like(d, n - 1),
     )
     return hsic(t1, sx, sy, t3, n), without
 
 
+class Own(Protocol):
+    """What a prepared layer knows of itself."""
+
+    n: int
+    units: NDArray[np.int64] | None
+    own: Tensor
+    """HSIC with itself."""
+    own_without: Tensor
+    """(n,) the same without each row."""
+
+
 def compare(a: Prepared, b: Prepared) -> Estimate:
     """Atanh of the attenuated CKA of two prepared layers, with its jackknife influences."""
-    cross, without = hsic_and_deletions(a, b)
+    return normalised(*hsic_and_deletions(a, b), a, b)
 
-    def z(xy: Tensor, xx: Tensor, yy: Tensor) -> Tensor:
-        return (margins.CKA_RELIABILITY * ratio(xy, xx, yy).clamp(-1.0, 1.0)).atanh()
 
-    value = float(z(cross, a.own, b.own))
-    deleted = z(without, a.own_without, b.own_without).numpy()
+def normalised(cross: Tensor, without: Tensor, a: Own, b: Own) -> Estimate:
+    """Atanh of the attenuated ratio of an HSIC to those of the layers with themselves."""
+    value = float(z(ratio(cross, a.own, b.own)))
+    deleted = z(ratio(without, a.own_without, b.own_without)).numpy()
     return from_deletions(value, deleted, a.n, a.units)
 
 

@@ -1,4 +1,9 @@
-"""How far a representation moves under a transformation that should change nothing."""
+"""How far a representation moves under a transformation that should change nothing.
+
+What twins are where nobody names a symmetry, changed rows are where somebody does: each row and its
+changed self should be answered alike, and a model that is one thing inside holds them in one place.
+The pairs are given instead of searched for, so every row counts and every layer is read.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +43,9 @@ class InvarianceSpread(ModelMeasure):
     """Mean squared whitened movement of a layer under an invariance, over that of random pairs.
 
     Rows (m, d) before and after; in [0, inf), lower is better: 0 the code does not move, 1 it moves
-    as far as to another row. Whitened on the unchanged rows of the same layer.
+    as far as to another row. Whitened on the unchanged rows of the same layer, so that directions
+    of little variance count like the rest; a row that leaves the directions of the unchanged rows
+    is seen in them alone. The error is that of the mean over rows.
 
     Source: after Kumar et al. 2025 (fractured entangled representations).
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting
+from ringtest.measurement import Direction
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.tasks import AnyTask
 
@@ -24,7 +26,7 @@ class LayerProbe(ModelMeasure):
     ``not_measurable``, with layer and reason.
     """
 
-    direction = "higher"
+    direction: ClassVar[Direction] = "higher"
     range = (-np.inf, 1.0)
     invariant_to = frozenset({PERMUTATION, SCALE})
     unit = "share"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -246,22 +246,22 @@ def overlap(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
         found = [np.count_nonzero(both & (1 << g)) for g in range(a.count + 1)]
         total = torch.tensor(found, dtype=torch.float64)
     else:
-        total = _least_weights(a, b, left, right)
+        parts = [w.sum(1, dtype=torch.float64) for w in least_weights(a, b, left, right)]
+        total = torch.cat(parts)
     rows = a.m - torch.bincount(a.groups, minlength=a.count + 1)
     *without, whole = (total / a.k / rows).tolist()
     return whole, without
 
 
-def _least_weights(a: Neighbourhood, b: Neighbourhood, left: Tensor, right: Tensor) -> Tensor:
-    """(count + 1,) sums of the smaller of both weights of common pairs, by deletion."""
+def least_weights(
+    a: Neighbourhood, b: Neighbourhood, left: Tensor, right: Tensor
+) -> Iterator[Tensor]:
+    """(g, pairs) the smaller of both weights of common pairs, some deletions at a time."""
     longest = max(a.index.numel(), b.index.numel())
     step = max(1, min(_STEP // max(1, len(left)), _CACHED // longest))
-    total = []
     for low in range(0, a.count + 1, step):
         wa, wb = (h.weights(slice(low, low + step)) for h in (a, b))
-        least = torch.minimum(wa.index_select(1, left), wb.index_select(1, right))
-        total.append(least.sum(1, dtype=torch.float64))
-    return torch.cat(total)
+        yield torch.minimum(wa.index_select(1, left), wb.index_select(1, right))
 
 
 def chance(a: Neighbourhood, b: Neighbourhood) -> float:
@@ -293,7 +293,7 @@ class Neighbours(PairMeasure):
     range = (0.0, 1.0)
     invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
     null_value = 0.0
-    group = "local geometry"
+    group: ClassVar[str | None] = "local geometry"
     statistic = "log(overlap)"
     unit = "log"
     needs = frozenset({"sample"})

@@ -1,4 +1,26 @@
-"""Twins: rows that the teacher answers alike although their inputs lie far apart."""
+"""Twins: rows that the teacher answers alike although their inputs lie far apart.
+
+A model that is one thing inside holds what it treats alike in one place; one that is stitched
+together of parts, each for its own region of the inputs, holds it in as many places as parts, and
+nothing in its outputs shows the seams. Twins look for the seams without being told where they are.
+
+*Outputs alike*, since rows that are answered differently have to lie apart in any code. The output
+is the teacher's, its members' mean: the same pairs for every model, none chosen by the student.
+*Inputs far apart*, since the codes of near inputs are near in any continuous model, stitched or
+not: near pairs would make all models look whole. At 0.8 of the median distance or more
+(``TWIN_INPUT``) twins are about as far apart as two rows taken at random, so that codes which lie
+together have been brought together by the model. Among the rows that far away each row takes the
+*nearest in output*, and only if it is at most 0.05 away (``TWIN_OUTPUT``: of probability, or of the
+outputs' SD): one partner a row, lest the commonest answer, which all its rows share, be the only
+one heard. Fewer than 50 pairs (``TWIN_PAIRS``) are no sample.
+
+Distances are over those of random pairs, and whitened: else the few directions that separate the
+classes, in which twins agree as their outputs do, would outweigh the rest of the code.
+
+Twins need not be alike in all that a model may rightly keep apart: a sure answer is as sure for
+other reasons. So the spread is no verdict on a model by itself. The student's is compared with the
+members', and judged only where theirs is clearly below that of unrelated codes.
+"""
 
 from __future__ import annotations
 
@@ -88,9 +110,10 @@ def spread(rows: Tensor, pairs: Tensor, groups: NDArray[np.int64]) -> Estimate:
 class TwinSpread(ModelMeasure):
     """How far apart the codes of twins lie, whitened, over random pairs; last hidden layer.
 
-    In [0, inf), lower is better: 0 one internal code per behaviour, 1 unrelated codes. Twins are
-    chosen once, on the inputs and the teacher's mean output, and are the same for every model. No
-    labels and no symmetry are needed.
+    Rows (m, d); in [0, inf), lower is better: 0 one internal code per behaviour, 1 codes of twins
+    no nearer than those of any two rows. Twins are chosen once, on the inputs and the teacher's
+    mean output, and are the same for every model; the module says why as they are. No labels and no
+    symmetry are needed. The error is a jackknife over 20 groups of rows.
 
     Source: after Kumar et al. 2025 (fractured entangled representations).
     """

@@ -49,6 +49,11 @@ class World:
     site: np.ndarray
     seed: int = 0
 
+    @property
+    def size(self) -> np.ndarray:
+        """Another concept than the target."""
+        return self.x[:, 1].astype(float)
+
 
 def world(seed: int, n: int = N) -> World:
     g = np.random.default_rng(seed)
@@ -77,7 +82,9 @@ def value(seen, setting):
 
     def read(entry, w, a, b):
         condition = Clean() if "clean" in entry.on else Elsewhere()
-        at = setting(w.x, w.y, condition=condition, groups={"site": w.site})
+        at = setting(
+            w.x, w.y, condition=condition, groups={"site": w.site}, concepts={"size": w.size}
+        )
         twin = torch.stack([torch.as_tensor(w.x[:, 0]).abs(), torch.as_tensor(w.x[:, 1])], 1)
         at.shared["mean outputs"] = twin.double() * 0.02
         clean = evidence(a, w)
@@ -298,7 +305,14 @@ def test_clusters_are_kept_together(entry, seen, setting):
     w = world(4)
     cluster = np.arange(N) // 4
     condition = Clean() if "clean" in entry.on else Elsewhere()
-    at = setting(w.x, w.y, condition=condition, groups={"site": w.site}, cluster=cluster)
+    at = setting(
+        w.x,
+        w.y,
+        condition=condition,
+        groups={"site": w.site},
+        cluster=cluster,
+        concepts={"size": w.size},
+    )
     at.shared["mean outputs"] = torch.as_tensor(np.abs(w.x[:, :2])).double() * 0.02
     score = (w.y == 1).astype(float)
     clean = seen(w.a, w.x[:, :2], predictions=w.y, score=score)

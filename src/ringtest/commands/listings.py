@@ -198,6 +198,7 @@ def show_measures() -> None:
                 f"{low:g} to {high:g}",
                 f"area {entry.area}",
                 f"judges {entry.group}" if entry.group else "context only",
+                *([] if entry.default else ["read when asked for"]),
             ),
             _card(
                 entry.about,

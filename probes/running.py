@@ -1,0 +1,155 @@
+"""What all measures of use share: a model run again on a few rows, with a layer changed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ringtest import blocks
+from ringtest.capture import Layer
+from ringtest.evidence import Evidence
+from ringtest.intervene import Edit, calls, editing
+from ringtest.measure import NotMeasurable, Setting
+from ringtest.model import Model
+from ringtest.tasks import AnyTask
+
+
+def runnable(evidence: Evidence) -> Model:
+    """The model behind the evidence; NotMeasurable if it cannot be run here."""
+    if evidence.model is None or evidence.model.stored is not None:
+        raise NotMeasurable("it cannot be run again")
+    return evidence.model
+
+
+def few(at: Setting, count: int) -> tuple[Setting, NDArray[np.int64]]:
+    """The setting on at most so many of the sampled rows, and which of them: the same for all."""
+    chosen = blocks.sample_rows(len(at.rows), count)
+    return replace(at, rows=at.rows[chosen]), chosen
+
+
+def inputs(model: Model, at: Setting, rows: NDArray[np.int64]) -> Tensor:
+    """(b, ...) inputs of some rows of the data, in that order; the model is told what goes along.
+
+    Unlike :func:`ringtest.rerun.sampled` for any rows: the sources of an interchange, say.
+    """
+    source = at.condition.start(at.data)
+    index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+    model.at(source, index)
+    return source.main[index]
+
+
+def parts(count: int, size: int = blocks.BLOCK) -> Iterator[slice]:
+    """Consecutive parts of so many rows."""
+    for low in range(0, count, size):
+        yield slice(low, min(low + size, count))
+
+
+def damage(evidence: Evidence, name: str) -> str:
+    """Why nothing can be learnt from a layer; empty if something can."""
+    rows = evidence.sample[name]
+    if not bool(torch.isfinite(rows).all()):
+        return f"{evidence.subject}: layer {name} holds NaN or infinity"
+    if rows.shape[0] == 0 or bool((rows == rows[0]).all()):
+        return f"{evidence.subject}: no unit of layer {name} varies"
+    return ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One layer of a model that can be run."""
+
+    model: Model
+    module: nn.Module
+    layer: Layer
+    call: int
+    """Which call of the layer's module is what the layer shows: the last one of a pass."""
+
+    @classmethod
+    def of(cls, model: Model, name: str, at: Setting) -> Site:
+        """The layer of a name; NotMeasurable if the model has none that can be changed."""
+        if model.module is None or model.layers is None:
+            raise NotMeasurable("it shows only its outputs")
+        layer = next((found for found in model.layers.picked if found.name == name), None)
+        if layer is None:
+            raise NotMeasurable(f"it has no layer {name}")
+        x = inputs(model, at, at.rows[:2])
+        with torch.no_grad():
+            times = calls(model.module, layer, lambda: model.run(x))
+        if times == 0:
+            raise NotMeasurable(f"its layer {name} is not called")
+        return cls(model, model.module, layer, times - 1)
+
+    def editing(self, edit: Edit) -> AbstractContextManager[None]:
+        """The layer changed for the duration."""
+        return editing(self.module, self.layer, edit, self.call)
+
+    def states(self, x: Tensor) -> Tensor:
+        """(b, ..., d) what the layer shows on inputs of the current block, a copy."""
+        found: list[Tensor] = []
+
+        def keep(values: Tensor) -> Tensor:
+            found.append(values.detach().clone())  # what comes next may work in place
+            return values
+
+        with torch.no_grad(), self.editing(keep):
+            self.model.run(x)
+        if len(found) != 1:
+            raise NotMeasurable(f"its layer {self.layer.name} is not called for every input")
+        return found[0]
+
+
+def outputs(
+    model: Model, at: Setting, changes: Sequence[Callable[[], AbstractContextManager[None]]]
+) -> list[Tensor]:
+    """(m, k) canonical outputs of the sampled rows under each change, block by block.
+
+    Args:
+        model: to be run.
+        at: its rows are run.
+        changes: each makes the context within which the model is run; :func:`untouched` for none.
+    """
+    found: list[list[Tensor]] = [[] for _ in changes]
+    for part in parts(len(at.rows)):
+        x = inputs(model, at, at.rows[part])
+        for change, kept in zip(changes, found, strict=True):
+            with torch.no_grad(), change():
+                kept.append(model.outputs(x).double().cpu())
+    return [torch.cat(kept) for kept in found]
+
+
+def untouched() -> AbstractContextManager[None]:
+    """No change."""
+    return nullcontext()
+
+
+def finite(model: Model, *found: Tensor) -> None:
+    """NotMeasurable if a model that was run again gave NaN or infinity."""
+    if not all(bool(torch.isfinite(values).all()) for values in found):
+        raise NotMeasurable(f"{model.name} gives NaN or infinity when it is run again")
+
+
+def movement(task: AnyTask, before: Tensor, after: Tensor) -> Tensor:
+    """(m,) how far outputs moved: total variation of probabilities, or squared distance of points.
+
+    Args:
+        task: says what outputs mean.
+        before: (m, k) canonical outputs.
+        after: (m, k) the same, changed.
+    """
+    apart = task.points(after.double()) - task.points(before.double())
+    if task.name == "classification":
+        return apart.abs().sum(1) / 2
+    return apart.square().sum(1)
+
+
+def spread(task: AnyTask, outputs: Tensor) -> float:
+    """What a movement is measured in: 1 for probabilities, else the variance of all outputs."""
+    if task.name == "classification":
+        return 1.0
+    return float(task.points(outputs.double()).var(dim=0, unbiased=False).sum())
