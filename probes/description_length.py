@@ -104,7 +104,7 @@ class CodeLength(LayerProbe):
 
     id = "probe.code_length"
     about = "bits a row of the online code of each concept, given each layer"
-    direction: ClassVar[Direction] = "lower"  # type: ignore[assignment]
+    direction: ClassVar[Direction] = "lower"
     range = (0.0, np.inf)
     unit = "bits"
     default = False
