@@ -426,7 +426,7 @@ def test_what_cannot_be_told_from_another_has_no_key() -> None:
     assert set(keys(student=lambda x: student(x)).values()) == {None}
     scores = keys(metric=lambda outputs, y: (outputs.argmax(1) == y).float())
     assert {n.partition("@")[0] for n, k in scores.items() if k is None} == {
-        entry.id for entry in measures if "outcomes" in entry.needs
+        entry.id for entry in measures if "outcomes" in entry.needs and entry.default
     }
     mirrored = keys(data=rows(invariances={"mirror": lambda x: x * torch.tensor([1, 1, 1, -1.0])}))
     assert {n for n, k in mirrored.items() if k is None} == {
