@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,21 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import margins
 from ringtest.estimate import Estimate, from_deletions
 from ringtest.evidence import GRAM_WIDTH, Evidence
-from ringtest.measure import (
-    ORTHOGONAL,
-    PERMUTATION,
-    SCALE,
-    NotMeasurable,
-    PairMeasure,
-    Setting,
-    measure,
-)
+from ringtest.measure import NotMeasurable, Setting, measure
 from ringtest.moments import hsic, ratio
-from ringtest.probes.similarity import z
-from ringtest.representations import in_unit_sd
+from ringtest.probes.similarity import SCALED, Similarity, z
 
 
 class Prepared:
@@ -115,7 +103,7 @@ def normalised(cross: Tensor, without: Tensor, a: Own, b: Own) -> Estimate:
 
 
 @measure
-class CKA(PairMeasure):
+class CKA(Similarity):
     """Debiased linear centred kernel alignment of two layers.
 
     Rows (m, d1) and (m, d2) of the same inputs, any widths; about [-1, 1], 1 for codes that are
@@ -128,20 +116,11 @@ class CKA(PairMeasure):
 
     id = "similarity.cka"
     about = "debiased linear CKA of student and members, last hidden layer and all layer pairs"
-    direction = "higher"
-    range = (-1.0, 1.0)
-    invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
-    null_value = 0.0
     group = "global geometry"
-    statistic = f"atanh({margins.CKA_RELIABILITY:g} cka)"
-    unit = "z"
+    default = True
+    statistic = SCALED % "cka"
     needs = frozenset({"sample", "moments", "cross_model"})
-    on = ("clean", "off_support", "certified", "unlabelled")
     source = "Kornblith et al. 2019, Song et al. 2012"
-
-    def forms(self, evidence: Evidence) -> dict[str, Evidence]:
-        """As it is, and with all units at one scale."""
-        return {"": evidence, "units at SD 1": in_unit_sd(evidence)}
 
     def prepare(self, evidence: Evidence, at: Setting) -> Prepared:
         """Centre the last hidden layer and compute its own HSIC."""
@@ -150,15 +129,3 @@ class CKA(PairMeasure):
     def compare(self, a: Any, b: Any) -> Estimate:
         """Similarity of two models on the same rows."""
         return compare(a, b)
-
-    def raw(self, value: float) -> float:
-        """CKA from z."""
-        return math.tanh(value) / margins.CKA_RELIABILITY
-
-    def slope(self, value: float) -> float:
-        """D CKA / dz."""
-        return (1.0 - math.tanh(value) ** 2) / margins.CKA_RELIABILITY
-
-    def chance(self, prepared: Sequence[Any]) -> float:
-        """Unrelated codes have CKA 0 after debiasing."""
-        return 0.0

@@ -21,6 +21,7 @@ from ringtest.probes import running
 from ringtest.probes.concept_vectors import GROUPS, Learnt, learn, slopes, welch
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.probes.running import Site
+from ringtest.representations import damage
 from ringtest.tasks import AnyTask
 
 
@@ -67,22 +68,22 @@ class ConceptSensitivity(ModelMeasure):
         model = running.runnable(evidence)
         some, chosen = running.few(at, self.rows)
         target = at.task.targets[some.rows]
-        damage = {name: running.damage(evidence, name) for name in evidence.names}
-        sane = [name for name in evidence.names if not damage[name]]
+        damaged = {name: damage(evidence, name) for name in evidence.names}
+        sane = [name for name in evidence.names if not damaged[name]]
         slope = slopes(model, [Site.of(model, name, at) for name in sane], some, target)
         for name in set(sane) - slope.keys():
-            damage[name] = f"{evidence.subject}: no answer depends on layer {name}"
+            damaged[name] = f"{evidence.subject}: no answer depends on layer {name}"
         out = []
         for place, concept in enumerate(concepts(at)):
             tests = _tests(concept, place == 0, target, at)
             why = _obstacle(concept, at)
             for name in evidence.names:
                 found: dict[int, tuple[Estimate, str]] = {}
-                if not why and not damage[name]:
+                if not why and not damaged[name]:
                     x = evidence.sample[name].double()
                     found = _shares(x, slope[name], chosen, target, concept, tests, at)
                 for number, test in enumerate(tests):
-                    estimate, reason = found.get(number, (NOTHING, why or damage[name]))
+                    estimate, reason = found.get(number, (NOTHING, why or damaged[name]))
                     if reason and number in found:
                         reason = f"{evidence.subject}: layer {name}: {reason}"
                     out.append(

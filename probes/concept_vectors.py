@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import Tensor
 
-from ringtest import blocks, margins
+from ringtest import blocks, margins, rerun
 from ringtest.measure import Setting
 from ringtest.model import Model
 from ringtest.moments import ridge
-from ringtest.probes import running
 from ringtest.probes.running import Site
 
 GROUPS: Final = 10
@@ -59,7 +58,7 @@ def slopes(
     no way leads to the output has no entry.
     """
     found: dict[str, list[Tensor]] = {site.layer.name: [] for site in sites}
-    parts = list(running.parts(len(at.rows)))
+    parts = list(blocks.parts(len(at.rows)))
     for part in parts:
         for name, rows in _slopes(model, sites, at, part, target[part]).items():
             found[name].append(rows)
@@ -71,7 +70,7 @@ def _slopes(
     model: Model, sites: Sequence[Site], at: Setting, part: slice, target: Tensor
 ) -> dict[str, Tensor]:
     """The same for one block."""
-    x = running.inputs(model, at, at.rows[part])
+    x = rerun.inputs(model, at, at.rows[part])
     seen: dict[str, Tensor] = {}
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         for site in sites:

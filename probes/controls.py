@@ -27,7 +27,7 @@ from ringtest.measure import (
 )
 from ringtest.model import Model
 from ringtest.probes.concepts import Concept
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.decodability import RidgeProbe
 from ringtest.probes.linear import by_fold, cross_validated, fold_probes
 from ringtest.representations import input_points, standardised
 from ringtest.rerun import sampled
@@ -38,22 +38,14 @@ WIDTH: Final = 16
 """Directions that every layer is reduced to."""
 
 
-class _Ridge(LayerProbe):
-    """The probe of ``probe.decodability``: ridge, penalty 0.01 a row, five-fold."""
+class _Control(RidgeProbe):
+    """The probe of ``probe.decodability`` on something else than the layer and its concept."""
 
     default = False
 
-    def scores(
-        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
-    ) -> Tensor:
-        """(layers, m) scores out of fold."""
-        return torch.stack(
-            [concept.score(cross_validated(x, concept.columns, fold)) for x in layers]
-        )
-
 
 @measure
-class Shuffled(_Ridge):
+class Shuffled(_Control):
     """Cross-validated score of a ridge probe on shuffled labels: what its width gets from nothing.
 
     Mean over five shuffles within the sample, by which clusters change places as a whole. The
@@ -105,7 +97,7 @@ def _orders(name: str, at: Setting) -> list[Tensor]:
 
 
 @measure
-class RawInput(_Ridge):
+class RawInput(_Control):
     """Cross-validated score of a ridge probe on the inputs themselves, for each concept.
 
     One reading a concept, the same for every model: a layer that is no better than the inputs has
@@ -139,7 +131,7 @@ class RawInput(_Ridge):
 
 
 @measure
-class Untrained(_Ridge):
+class Untrained(_Control):
     """Cross-validated score of a ridge probe minus that on the same layer of an untrained network.
 
     The network is a copy of the model whose every module draws its weights anew
@@ -247,7 +239,7 @@ def _shown(model: Model, names: tuple[str, ...], at: Setting) -> dict[str, Tenso
 
 
 @measure
-class MatchedWidth(_Ridge):
+class MatchedWidth(_Control):
     """Cross-validated score of a ridge probe on the leading 16 directions of each layer.
 
     A wider layer gives a probe more to fit with; here all that are 16 wide or more give the same.

@@ -18,8 +18,20 @@ from ringtest.probes.linear import cross_validated
 from ringtest.representations import input_points
 
 
+class RidgeProbe(LayerProbe):
+    """Cross-validated score of a ridge probe; subclasses say what they make of it."""
+
+    def scores(
+        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
+    ) -> Tensor:
+        """(layers, m) scores out of fold."""
+        return torch.stack(
+            [concept.score(cross_validated(x, concept.columns, fold)) for x in layers]
+        )
+
+
 @measure
-class Decodability(LayerProbe):
+class Decodability(RidgeProbe):
     """Cross-validated score of a ridge probe for each layer and concept.
 
     Accuracy in [0, 1] for classes, R^2 in (-inf, 1] for values; higher is better. Five folds that
@@ -32,14 +44,6 @@ class Decodability(LayerProbe):
     id = "probe.decodability"
     about = "score of a ridge probe per layer and concept, five-fold"
     source = "Alain & Bengio 2016"
-
-    def scores(
-        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
-    ) -> Tensor:
-        """(layers, m) scores out of fold."""
-        return torch.stack(
-            [concept.score(cross_validated(x, concept.columns, fold)) for x in layers]
-        )
 
 
 @measure

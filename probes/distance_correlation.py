@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ringtest import blocks
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import NotMeasurable, Setting, measure
@@ -44,7 +45,7 @@ class Prepared:
     @property
     def parts(self) -> list[slice]:
         """Some rows at a time."""
-        return [slice(low, min(low + _CHUNK, self.n)) for low in range(0, self.n, _CHUNK)]
+        return list(blocks.parts(self.n, _CHUNK))
 
     def distances(self, part: slice) -> Tensor:
         """(b, n) Euclidean distances of some rows to all."""

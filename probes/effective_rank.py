@@ -13,7 +13,7 @@ from ringtest import blocks, margins
 from ringtest.estimate import NOTHING, Estimate, from_deletions
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
-from ringtest.probes.redundancy import damage, distinct, varying
+from ringtest.probes.redundancy import distinct, obstacle, varying
 from ringtest.representations import standardised
 
 
@@ -55,7 +55,7 @@ class EffectiveRank(ModelMeasure):
         groups = blocks.folds(len(at.rows), margins.JACKKNIFE_GROUPS, at.sample_units)
         out = []
         for name in evidence.names:
-            why = damage(evidence, name, groups)
+            why = obstacle(evidence, name, groups)
             found = [NOTHING, NOTHING]
             if not why:
                 found = effective_ranks(evidence.sample[name], groups)

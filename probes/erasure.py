@@ -65,8 +65,12 @@ class Span:
     """(d, k) orthonormal columns: the principal axes."""
 
     @classmethod
-    def of(cls, x: Tensor) -> Span:
-        """The span of (m, d) rows; NotMeasurable if they hold NaN, infinity or no variation."""
+    def of(cls, x: Tensor, rounding: float = 0.0) -> Span:
+        """The span of (m, d) rows; NotMeasurable if they hold NaN, infinity or no variation.
+
+        Directions with less than ``rounding`` of the first's singular value are left out, and those
+        below the rounding of float64 in any case.
+        """
         x = x.double()
         if not bool(torch.isfinite(x).all()):
             raise NotMeasurable("the layer holds NaN or infinity")
@@ -75,7 +79,7 @@ class Span:
         centre = x.mean(0)
         left, values, right = torch.linalg.svd(x - centre, full_matrices=False)
         # Directions below rounding are no directions: copies of units, constant units.
-        live = values > values[0] * max(x.shape) * torch.finfo(torch.float64).eps
+        live = values > values[0] * max(rounding, max(x.shape) * torch.finfo(torch.float64).eps)
         return cls(centre, left[:, live], values[live], right[live].T)
 
     @property

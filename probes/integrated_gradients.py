@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ringtest import blocks
+from ringtest import blocks, rerun
 from ringtest.measure import NotMeasurable, Setting
 from ringtest.model import Model
 from ringtest.probes import running
@@ -67,7 +67,7 @@ def _moments(whole: Tensor, at: Setting) -> tuple[Tensor, Tensor]:
     if key not in at.shared:
         first = whole[int(at.rows[0])].double()
         total, squares = torch.zeros_like(first), torch.zeros_like(first)
-        for part in running.parts(len(at.rows)):
+        for part in blocks.parts(len(at.rows)):
             moved = whole[torch.from_numpy(at.rows[part])].double() - first
             total, squares = total + moved.sum(0), squares + moved.square().sum(0)
         mean = total / len(at.rows)
@@ -103,7 +103,7 @@ def answer(model: Model, x: Tensor, rows: Tensor, target: Tensor) -> Tensor:
 
 def block(model: Model, asked: Asked, part: slice) -> None:
     """Begin a block of the rows that are asked about."""
-    running.inputs(model, asked.at, asked.at.rows[part])
+    rerun.inputs(model, asked.at, asked.at.rows[part])
 
 
 def explain(model: Model, x: Tensor, rows: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def explain(model: Model, x: Tensor, rows: Tensor, target: Tensor, baseline: Ten
 
     _check(model, x[:1], rows[:1], target[:1])
     found = []
-    for part in running.parts(len(x), max(1, blocks.BLOCK // STEPS)):
+    for part in blocks.parts(len(x), max(1, blocks.BLOCK // STEPS)):
         at, wanted = rows[part], target[part]
 
         def forward(z: Tensor, at: Tensor = at, wanted: Tensor = wanted) -> Tensor:
@@ -157,7 +157,7 @@ def _check(model: Model, x: Tensor, rows: Tensor, target: Tensor) -> None:
 def attributions(model: Model, asked: Asked) -> Tensor:
     """(m, ...) integrated gradients of what is asked; NotMeasurable if they say nothing."""
     found = []
-    for part in running.parts(len(asked.x)):
+    for part in blocks.parts(len(asked.x)):
         block(model, asked, part)
         x, target = asked.x[part], asked.target[part]
         found.append(explain(model, x, torch.arange(len(x)), target, asked.baseline))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import blocks, margins
+from ringtest import blocks, margins, rerun
 from ringtest.estimate import Estimate, from_deletions
 from ringtest.intervene import Edit
 from ringtest.measure import (
@@ -77,9 +77,9 @@ def interchanged(
     """
     plain: list[Tensor] = []
     found: list[list[Tensor]] = [[] for _ in swaps]
-    for part in running.parts(len(at.rows)):
-        states = site.states(running.inputs(site.model, at, at.rows[source[part]]))
-        x = running.inputs(site.model, at, at.rows[part])
+    for part in blocks.parts(len(at.rows)):
+        states = site.states(rerun.inputs(site.model, at, at.rows[source[part]]))
+        x = rerun.inputs(site.model, at, at.rows[part])
         with torch.no_grad():
             plain.append(site.model.outputs(x).double().cpu())
             for swap, kept in zip(swaps, found, strict=True):

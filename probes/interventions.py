@@ -27,6 +27,7 @@ from ringtest.probes import running
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.probes.erasure import Eraser, Span, noise
 from ringtest.probes.running import Site
+from ringtest.representations import damage
 from ringtest.tasks import AnyTask
 
 
@@ -76,11 +77,11 @@ class Intervention(ModelMeasure):
         whys = [concept.obstacle(fold) for concept in found]
         out = []
         for name in evidence.names:
-            damage = running.damage(evidence, name)
+            damaged = damage(evidence, name)
             # Decomposed once for all concepts of a layer.
-            span = None if damage or all(whys) else span_of(evidence.sample[name])
+            span = None if damaged or all(whys) else span_of(evidence.sample[name])
             for concept, why in zip(found, whys, strict=True):
-                estimate, reason = NOTHING, why or damage
+                estimate, reason = NOTHING, why or damaged
                 if span is not None and not reason:
                     try:
                         own, random = self._subspaces(span, concept, at)
@@ -107,6 +108,4 @@ def span_of(rows: Tensor) -> Span:
     A layer wider than what feeds it has such directions. They would be erased at random in the
     place of what the layer holds.
     """
-    span = Span.of(rows)
-    live = span.values > span.values[0] * 8 * torch.finfo(torch.float32).eps
-    return Span(span.centre, span.left[:, live], span.values[live], span.right[:, live])
+    return Span.of(rows, 8 * torch.finfo(torch.float32).eps)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ringtest.condition import Condition
@@ -16,6 +15,7 @@ from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting
 from ringtest.measurement import Direction
 from ringtest.probes.concepts import Concept, concepts, folds
+from ringtest.representations import damage
 from ringtest.tasks import AnyTask
 
 
@@ -62,8 +62,8 @@ class LayerProbe(ModelMeasure):
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading a layer and concept."""
         fold = folds(at)
-        damage = {name: _damage(evidence, name) for name in evidence.names}
-        sane = [name for name in evidence.names if not damage[name]]
+        damaged = {name: damage(evidence, name) for name in evidence.names}
+        sane = [name for name in evidence.names if not damaged[name]]
         out = []
         for concept in concepts(at):
             why = concept.obstacle(fold) or self.obstacle(concept, at)
@@ -74,7 +74,7 @@ class LayerProbe(ModelMeasure):
             for name in evidence.names:
                 rows = found.get(name)
                 estimate = NOTHING if rows is None else row_mean(rows.numpy(), at.sample_units)
-                reason = "" if rows is not None else why or damage[name]
+                reason = "" if rows is not None else why or damaged[name]
                 out.append(
                     Reading(
                         estimate,
@@ -86,13 +86,3 @@ class LayerProbe(ModelMeasure):
                     )
                 )
         return out
-
-
-def _damage(evidence: Evidence, name: str) -> str:
-    """Why nothing can be read from a layer; empty if something can."""
-    rows = evidence.sample[name]
-    if not bool(torch.isfinite(rows).all()):
-        return f"{evidence.subject}: layer {name} holds NaN or infinity"
-    if rows.shape[0] == 0 or bool((rows == rows[0]).all()):
-        return f"{evidence.subject}: no unit of layer {name} varies"
-    return ""

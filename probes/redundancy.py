@@ -12,7 +12,7 @@ from ringtest.estimate import NOTHING, Estimate, from_deletions, row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
 from ringtest.probes.concepts import folds
-from ringtest.representations import standardised
+from ringtest.representations import damage, standardised
 
 _SAME = 1e-8
 """Units are copies if they share all but this of their variance: float32 rounding lies below."""
@@ -59,7 +59,7 @@ class Redundancy(ModelMeasure):
         groups = blocks.folds(len(at.rows), margins.JACKKNIFE_GROUPS, at.sample_units)
         out = []
         for name in evidence.names:
-            told, copied, why, alone = NOTHING, NOTHING, damage(evidence, name, groups), ""
+            told, copied, why, alone = NOTHING, NOTHING, obstacle(evidence, name, groups), ""
             if not why:
                 x = varying(evidence.sample[name])
                 kept, live = distinct(x, groups)
@@ -77,17 +77,12 @@ class Redundancy(ModelMeasure):
         return out
 
 
-def damage(evidence: Evidence, name: str, groups: NDArray[np.int64]) -> str:
+def obstacle(evidence: Evidence, name: str, groups: NDArray[np.int64]) -> str:
     """Why nothing can be said of a layer's units; empty if something can."""
-    rows = evidence.sample[name]
     count = len(np.unique(groups))
     if count < margins.PROBE_FOLDS:
         return f"{count} independent rows are fewer than {margins.PROBE_FOLDS} folds"
-    if not bool(torch.isfinite(rows).all()):
-        return f"{evidence.subject}: layer {name} holds NaN or infinity"
-    if bool((rows == rows[0]).all()):
-        return f"{evidence.subject}: no unit of layer {name} varies"
-    return ""
+    return damage(evidence, name)
 
 
 def varying(rows: Tensor) -> Tensor:

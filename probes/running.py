@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -17,6 +17,7 @@ from ringtest.evidence import Evidence
 from ringtest.intervene import Edit, calls, editing
 from ringtest.measure import NotMeasurable, Setting
 from ringtest.model import Model
+from ringtest.rerun import inputs, sampled
 from ringtest.tasks import AnyTask
 
 
@@ -31,33 +32,6 @@ def few(at: Setting, count: int) -> tuple[Setting, NDArray[np.int64]]:
     """The setting on at most so many of the sampled rows, and which of them: the same for all."""
     chosen = blocks.sample_rows(len(at.rows), count)
     return replace(at, rows=at.rows[chosen]), chosen
-
-
-def inputs(model: Model, at: Setting, rows: NDArray[np.int64]) -> Tensor:
-    """(b, ...) inputs of some rows of the data, in that order; the model is told what goes along.
-
-    Unlike :func:`ringtest.rerun.sampled` for any rows: the sources of an interchange, say.
-    """
-    source = at.condition.start(at.data)
-    index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
-    model.at(source, index)
-    return source.main[index]
-
-
-def parts(count: int, size: int = blocks.BLOCK) -> Iterator[slice]:
-    """Consecutive parts of so many rows."""
-    for low in range(0, count, size):
-        yield slice(low, min(low + size, count))
-
-
-def damage(evidence: Evidence, name: str) -> str:
-    """Why nothing can be learnt from a layer; empty if something can."""
-    rows = evidence.sample[name]
-    if not bool(torch.isfinite(rows).all()):
-        return f"{evidence.subject}: layer {name} holds NaN or infinity"
-    if rows.shape[0] == 0 or bool((rows == rows[0]).all()):
-        return f"{evidence.subject}: no unit of layer {name} varies"
-    return ""
 
 
 @dataclass(frozen=True)
@@ -115,8 +89,7 @@ def outputs(
         changes: each makes the context within which the model is run; :func:`untouched` for none.
     """
     found: list[list[Tensor]] = [[] for _ in changes]
-    for part in parts(len(at.rows)):
-        x = inputs(model, at, at.rows[part])
+    for _, x in sampled(model, at):
         for change, kept in zip(changes, found, strict=True):
             with torch.no_grad(), change():
                 kept.append(model.outputs(x).double().cpu())

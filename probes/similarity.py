@@ -49,14 +49,14 @@ def directions(rows: Tensor, least: int, layer: str) -> Tensor:
 class Similarity(PairMeasure):
     """A similarity in [-1, 1] that rotations and one scale for all units leave as it is.
 
-    1 for equal codes, 0 in expectation for unrelated ones. It is context: no verdict rests on it.
+    1 for equal codes, 0 in expectation for unrelated ones. Context, read when asked for, unless a
+    subclass says otherwise.
     """
 
     direction = "higher"
     range = (-1.0, 1.0)
     invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
     null_value = 0.0
-    group = None
     default = False
     unit = "z"
     needs = frozenset({"sample"})

@@ -21,7 +21,7 @@ from ringtest.probes.concepts import Concept
 from ringtest.probes.directions import deletions
 from ringtest.probes.linear import narrow
 from ringtest.probes.slices import Slices
-from ringtest.representations import input_points
+from ringtest.representations import damage, input_points
 from ringtest.tasks import AnyTask
 
 CLUSTERS = 4
@@ -93,7 +93,7 @@ class Sliced(ModelMeasure):
         for of in slices(at):
             for name in evidence.names:
                 place: dict[str, Any] = {"layer": name, "depth": evidence.depth(name)}
-                why = of.reason or _damage(evidence, name)
+                why = of.reason or damage(evidence, name)
                 found = [(NOTHING, self.summary(concept), of.column, why)]
                 if not why:
                     x, rotated = narrow(evidence.sample[name])
@@ -185,13 +185,3 @@ class SliceLoss(Sliced):
         why = next((o for o in of.obstacles(concept) if o), "")
         lost = NOTHING if why else of.lost(of.scores(x, scale, concept), at.sample_units)
         yield lost, self.summary(concept), of.column, why
-
-
-def _damage(evidence: Evidence, name: str) -> str:
-    """Why nothing can be read from a layer; empty if something can."""
-    rows = evidence.sample[name]
-    if not bool(torch.isfinite(rows).all()):
-        return f"{evidence.subject}: layer {name} holds NaN or infinity"
-    if rows.shape[0] == 0 or bool((rows == rows[0]).all()):
-        return f"{evidence.subject}: no unit of layer {name} varies"
-    return ""

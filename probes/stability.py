@@ -123,7 +123,7 @@ def infidelities(model: Model, asked: Asked, found: Tensor, tries: int, seed: in
     from captum.metrics import infidelity  # takes 2 s
 
     out = []
-    for part in running.parts(len(asked.x), max(1, blocks.BLOCK // tries)):
+    for part in blocks.parts(len(asked.x), max(1, blocks.BLOCK // tries)):
         integrated_gradients.block(model, asked, part)
         rng = blocks.generator(seed, "infidelity", part.start)
         target = asked.target[part]
@@ -150,7 +150,7 @@ def sensitivities(model: Model, asked: Asked, tries: int, radius: float, seed: i
     from captum.metrics import sensitivity_max  # takes 2 s
 
     out = []
-    for part in running.parts(len(asked.x), max(1, blocks.BLOCK // tries)):
+    for part in blocks.parts(len(asked.x), max(1, blocks.BLOCK // tries)):
         integrated_gradients.block(model, asked, part)
         near = _near(asked, radius, blocks.generator(seed, "sensitivity", part.start))
         target = asked.target[part]

@@ -18,8 +18,13 @@ BLOCK: Final = 256
 
 def blocks(n: int) -> Iterator[tuple[int, slice]]:
     """Number and rows of each block of consecutive rows."""
-    for number, low in enumerate(range(0, n, BLOCK)):
-        yield number, slice(low, min(low + BLOCK, n))
+    return enumerate(parts(n))
+
+
+def parts(n: int, size: int = BLOCK) -> Iterator[slice]:
+    """Consecutive parts of n rows."""
+    for low in range(0, n, size):
+        yield slice(low, min(low + size, n))
 
 
 def derive(seed: int, *parts: object) -> int:

@@ -75,6 +75,16 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
     return s, vt / vt.norm(dim=1, keepdim=True).clamp_min(1e-300)
 
 
+def damage(evidence: Evidence, name: str) -> str:
+    """Why nothing can be read from a layer; empty if something can."""
+    rows = evidence.sample[name]
+    if not bool(torch.isfinite(rows).all()):
+        return f"{evidence.subject}: layer {name} holds NaN or infinity"
+    if rows.shape[0] == 0 or bool((rows == rows[0]).all()):
+        return f"{evidence.subject}: no unit of layer {name} varies"
+    return ""
+
+
 def standardised(rows: Tensor) -> Tensor:
     """(m, d) float64 rows with mean 0 and, where a column varies, standard deviation 1."""
     x = rows.double()

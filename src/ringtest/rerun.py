@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest.blocks import BLOCK
+from ringtest.blocks import blocks
 from ringtest.measure import Setting
 from ringtest.model import Model
 
@@ -18,9 +20,16 @@ def sampled(model: Model, at: Setting) -> Iterator[tuple[slice, Tensor]]:
     Yields:
         Which rows of the sample, and their (b, ...) inputs, to be given to ``model.outputs``.
     """
+    for _, part in blocks(len(at.rows)):
+        yield part, inputs(model, at, at.rows[part])
+
+
+def inputs(model: Model, at: Setting, rows: NDArray[np.int64]) -> Tensor:
+    """(b, ...) inputs of some rows of the data, in that order; the model is told what goes along.
+
+    Any rows will do: the sources of an interchange, say.
+    """
     source = at.condition.start(at.data)
-    for low in range(0, len(at.rows), BLOCK):
-        part = slice(low, min(low + BLOCK, len(at.rows)))
-        index = torch.from_numpy(at.rows[part])
-        model.at(source, index)
-        yield part, source.main[index]
+    index = torch.from_numpy(rows)
+    model.at(source, index)
+    return source.main[index]
