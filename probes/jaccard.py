@@ -14,8 +14,9 @@ from torch import Tensor
 
 from ringtest.estimate import Estimate, from_deletions
 from ringtest.measure import measure
-from ringtest.probes import neighbours
-from ringtest.probes.neighbours import Neighbourhood, Neighbours
+from ringtest.probes import neighbourhood
+from ringtest.probes.neighbourhood import Neighbourhood
+from ringtest.probes.neighbours import Neighbours
 
 
 def jaccard(a: Neighbourhood, b: Neighbourhood) -> tuple[float, list[float]]:
@@ -44,7 +45,7 @@ def _common(a: Neighbourhood, b: Neighbourhood) -> Tensor:
         ]
         return torch.from_numpy(np.stack(found)).double()
     parts = []
-    for least in neighbours.least_weights(a, b, left, right):
+    for least in neighbourhood.least_weights(a, b, left, right):
         summed = torch.zeros(len(least), a.m, dtype=torch.float64)
         parts.append(summed.index_add_(1, row, least.double()))
     return torch.cat(parts)
@@ -60,7 +61,7 @@ def chance(a: Neighbourhood, b: Neighbourhood) -> float:
         shared = np.arange(a.k + 1)
         probability = stats.hypergeom(a.m - 1, a.k, a.k).pmf(shared)
         return float((probability * shared / (2 * a.k - shared)).sum())
-    overlap = neighbours.chance(a, b)
+    overlap = neighbourhood.chance(a, b)
     return overlap / (2 - overlap)
 
 

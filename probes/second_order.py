@@ -11,7 +11,7 @@ from ringtest import blocks, margins
 from ringtest.estimate import Estimate, from_deletions
 from ringtest.evidence import Evidence
 from ringtest.measure import Setting, measure
-from ringtest.probes.neighbours import Neighbourhood, neighbourhood_size
+from ringtest.probes.neighbourhood import Neighbourhood, neighbourhood_size
 from ringtest.probes.similarity import SCALED, Similarity, directions, z
 
 _CHUNK = 512

@@ -26,7 +26,7 @@ from ringtest.measurement import Measurement
 from ringtest.moments import Moments, cka
 from ringtest.policy import Gate, Policy
 from ringtest.probes.cka import Prepared, compare
-from ringtest.probes.neighbours import Neighbourhood, overlap
+from ringtest.probes.neighbourhood import Neighbourhood, overlap
 from ringtest.registry import Registry
 from ringtest.verdict import decide
 

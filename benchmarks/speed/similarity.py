@@ -41,7 +41,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ringtest import blocks, margins
 from ringtest.moments import Moments, hsic, ratio
-from ringtest.probes.neighbours import Neighbourhood, neighbourhood_size, overlap
+from ringtest.probes.neighbourhood import Neighbourhood, neighbourhood_size, overlap
 
 BATCH = blocks.BLOCK
 MOST_GRAM = 4_096

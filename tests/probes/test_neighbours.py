@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ringtest import blocks, inference, margins
 from ringtest.measure import NotMeasurable, measures
-from ringtest.probes import neighbours
-from ringtest.probes.neighbours import Neighbourhood, chance, neighbourhood_size, overlap
+from ringtest.probes import neighbourhood
+from ringtest.probes.neighbourhood import Neighbourhood, chance, neighbourhood_size, overlap
 
 TIE = 1e-9
 
@@ -128,10 +128,10 @@ def test_in_pieces_as_at_once(limit, values, rng, monkeypatch):
     groups = np.minimum(np.arange(150) // 5, 19)
     (whole, without), _ = fast(x, y, 6, groups)
     if limit in ("_CACHED", "_STEP"):
-        monkeypatch.setattr(neighbours, "_BITS", 1)
+        monkeypatch.setattr(neighbourhood, "_BITS", 1)
     small = {"_CACHED": 5000, "_BITS": 1}
-    monkeypatch.setattr(neighbours, limit, small.get(limit, 100))
-    monkeypatch.setattr(neighbours, "_CHUNK", 64)
+    monkeypatch.setattr(neighbourhood, limit, small.get(limit, 100))
+    monkeypatch.setattr(neighbourhood, "_CHUNK", 64)
     (again, pieces), _ = fast(x, y, 6, groups)
     assert again == pytest.approx(whole, abs=1e-9)
     assert pieces == pytest.approx(without, abs=1e-9)

@@ -15,12 +15,12 @@ from ringtest.moments import cka
 from ringtest.probes import (
     distance_correlation,
     jaccard,
-    neighbours,
+    neighbourhood,
     procrustes,
     rsa,
     second_order,
 )
-from ringtest.probes.neighbours import Neighbourhood
+from ringtest.probes.neighbourhood import Neighbourhood
 
 NEW = [
     "similarity.procrustes",
@@ -514,8 +514,8 @@ NAMES = ["distinct", "duplicates", "few values", "few against distinct"]
 def test_jaccard_is_that_of_a_slow_reference_with_ties(case, bits, rng, monkeypatch):
     x, y = cases(rng)[case]
     if not bits:
-        monkeypatch.setattr(neighbours, "_BITS", 1)
-        monkeypatch.setattr(neighbours, "_STEP", 100)
+        monkeypatch.setattr(neighbourhood, "_BITS", 1)
+        monkeypatch.setattr(neighbourhood, "_STEP", 100)
     groups = np.minimum(np.arange(60) // 3, 17)
     a, b = (Neighbourhood(torch.as_tensor(v), 5, torch.as_tensor(groups)) for v in (x, y))
     whole, without = jaccard.jaccard(a, b)
