@@ -1,8 +1,10 @@
-"""Integrated gradients of a model's answer with respect to its inputs, for all measures of them."""
+"""Integrated gradients of a model's answer, for all measures of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -19,6 +21,8 @@ STEPS: Final = 32
 _NUMBERS: Final = 2**24
 """Attributions that are kept of one model; beyond that fewer rows are looked at."""
 _LEAST: Final = 32
+Answering = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From (b, ...) inputs or states, (b,) rows of the block and (b,) columns to (b,) answers."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +50,27 @@ def asked(at: Setting, rows: int) -> Asked:
     whole = at.condition.inputs(at.data)
     if not whole.is_floating_point():
         raise NotMeasurable("inputs are integer tokens, along which there is no way")
-    if MEAN_OUTPUTS not in at.shared:
-        raise NotMeasurable("what the members answer is not known")
     size = max(1, whole[0].numel())
     if size < 2:
         raise NotMeasurable("inputs are one number each: there is nothing to choose between")
     some, chosen = running.few(at, min(rows, max(_LEAST, _NUMBERS // size)))
-    outputs = at.shared[MEAN_OUTPUTS]
-    if at.task.name != "classification":
-        outputs = (outputs - outputs.mean(0)).abs()
-    target = outputs.argmax(1)[torch.from_numpy(chosen)]
+    target = explained_column(at)[torch.from_numpy(chosen)]
     baseline, spread = _moments(whole, at)
     x = _floats(whole[torch.from_numpy(some.rows)])
     return Asked(some, target, baseline.to(x.dtype), x, spread.to(x.dtype))
+
+
+def explained_column(at: Setting) -> Tensor:
+    """(m,) column of the output that is explained for each sampled row, the same for every model.
+
+    NotMeasurable where the outputs of the members are not known.
+    """
+    if MEAN_OUTPUTS not in at.shared:
+        raise NotMeasurable("what the members answer is not known")
+    outputs: Tensor = at.shared[MEAN_OUTPUTS]
+    if at.task.name != "classification":
+        outputs = (outputs - outputs.mean(0)).abs()
+    return outputs.argmax(1)
 
 
 def _moments(whole: Tensor, at: Setting) -> tuple[Tensor, Tensor]:
@@ -106,22 +118,24 @@ def block(model: Model, asked: Asked, part: slice) -> None:
     rerun.inputs(model, asked.at, asked.at.rows[part])
 
 
-def explain(model: Model, x: Tensor, rows: Tensor, target: Tensor, baseline: Tensor) -> Tensor:
-    """(b, ...) integrated gradients of the answers at (b, ...) inputs, by captum.
+def explain(
+    answering: Answering, x: Tensor, rows: Tensor, target: Tensor, baseline: Tensor
+) -> Tensor:
+    """(b, ...) integrated gradients of the answers at (b, ...) inputs or states, by captum.
 
-    At most BLOCK inputs run at a time. NotMeasurable if the answer does not depend on the inputs by
-    any gradient.
+    At most BLOCK of them run at a time. NotMeasurable if the answer does not depend on them by any
+    gradient.
     """
     from captum.attr import IntegratedGradients  # takes 2 s
 
-    _check(model, x[:1], rows[:1], target[:1])
+    _check(answering, x[:1], rows[:1], target[:1])
     found = []
     for part in blocks.parts(len(x), max(1, blocks.BLOCK // STEPS)):
         at, wanted = rows[part], target[part]
 
         def forward(z: Tensor, at: Tensor = at, wanted: Tensor = wanted) -> Tensor:
             times = len(z) // len(at)  # captum lays whole copies of the rows behind each other
-            return answer(model, z, at.repeat(times), wanted.repeat(times))
+            return answering(z, at.repeat(times), wanted.repeat(times))
 
         gradients: Any = IntegratedGradients(forward)
         gradients.gradient_func = _gradients
@@ -143,10 +157,10 @@ def _gradients(forward_fn: Any, inputs: Any, **_targets: Any) -> Any:
         return torch.autograd.grad(forward_fn(*inputs).sum(), inputs)
 
 
-def _check(model: Model, x: Tensor, rows: Tensor, target: Tensor) -> None:
+def _check(answering: Answering, x: Tensor, rows: Tensor, target: Tensor) -> None:
     with torch.inference_mode(False), torch.enable_grad():
         leaf = x.detach().clone().requires_grad_(True)
-        found = answer(model, leaf, rows, target)
+        found = answering(leaf, rows, target)
         gradient = None
         if found.requires_grad:
             (gradient,) = torch.autograd.grad(found.sum(), leaf, allow_unused=True)
@@ -160,10 +174,16 @@ def attributions(model: Model, asked: Asked) -> Tensor:
     for part in blocks.parts(len(asked.x)):
         block(model, asked, part)
         x, target = asked.x[part], asked.target[part]
-        found.append(explain(model, x, torch.arange(len(x)), target, asked.baseline))
-    out = torch.cat(found)
+        found.append(
+            explain(partial(answer, model), x, torch.arange(len(x)), target, asked.baseline)
+        )
+    return sane(torch.cat(found))
+
+
+def sane(out: Tensor) -> Tensor:
+    """The attributions; NotMeasurable if they say nothing."""
     if not bool(torch.isfinite(out).all()):
         raise NotMeasurable("its attributions hold NaN or infinity")
     if not bool((out != 0).any()):
-        raise NotMeasurable("its answers do not change from the mean input to any row")
+        raise NotMeasurable("its answers do not change from the mean to any row")
     return out

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations, product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from torch import Tensor
 
 from ringtest import blocks, margins
-from ringtest.condition import Condition
+from ringtest.condition import Condition, Role
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, Estimate, from_deletions, mean
 from ringtest.evidence import Evidence
@@ -24,6 +25,7 @@ from ringtest.probes.slices import Slices
 from ringtest.representations import damage, input_points
 from ringtest.tasks import AnyTask
 
+Units = NDArray[np.int64] | None
 CLUSTERS = 4
 """k-means clusters of the inputs that stand in for slices where there are none."""
 
@@ -58,7 +60,7 @@ class Sliced(ModelMeasure):
 
     invariant_to = frozenset({PERMUTATION, SCALE})
     needs = frozenset({"layers"})
-    on = ("clean",)
+    on: ClassVar[tuple[Role, ...]] = ("clean",)
     default = False
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
@@ -70,7 +72,7 @@ class Sliced(ModelMeasure):
         raise NotImplementedError
 
     def entries(
-        self, x: Tensor, scale: bool, concept: Concept, of: Slices, at: Setting, last: bool
+        self, x: Tensor, scale: bool, concept: Concept, of: Slices, units: Units, last: bool
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """Estimate, statistic, slice and, for NaN, the reason; the summary first.
 
@@ -80,7 +82,7 @@ class Sliced(ModelMeasure):
             scale: whether probes standardise them.
             concept: the target.
             of: slices that can be compared.
-            at: the rest of what may be known.
+            units: (m,) cluster code of each row, or None.
             last: whether it is the last hidden layer.
         """
         raise NotImplementedError
@@ -92,18 +94,32 @@ class Sliced(ModelMeasure):
         out = []
         for of in slices(at):
             for name in evidence.names:
-                place: dict[str, Any] = {"layer": name, "depth": evidence.depth(name)}
                 why = of.reason or damage(evidence, name)
-                found = [(NOTHING, self.summary(concept), of.column, why)]
-                if not why:
-                    x, rotated = narrow(evidence.sample[name])
-                    last = name == evidence.names[-1]
-                    found = list(self.entries(x, not rotated, concept, of, at, last))
-                out += [
-                    Reading(e, s, concept="target", slice=where, reason=reason, **place)
-                    for e, s, where, reason in found
-                ]
+                rows = evidence.sample[name]
+                out += self.readings(evidence, name, rows, why, concept, of, at.sample_units)
         return out
+
+    def readings(
+        self,
+        evidence: Evidence,
+        name: str,
+        rows: Tensor,
+        why: str,
+        concept: Concept,
+        of: Slices,
+        units: Units,
+    ) -> list[Reading]:
+        """What is to be said of a layer of (m, d) rows, or why nothing is."""
+        found = [(NOTHING, self.summary(concept), of.column, why)]
+        if not why:
+            x, rotated = narrow(rows)
+            last = name == evidence.names[-1]
+            found = list(self.entries(x, not rotated, concept, of, units, last))
+        place: dict[str, Any] = {"layer": name, "depth": evidence.depth(name)}
+        return [
+            Reading(e, s, concept="target", slice=where, reason=reason, **place)
+            for e, s, where, reason in found
+        ]
 
 
 @measure
@@ -131,11 +147,11 @@ class SliceMatrix(Sliced):
         return "mean cosine of directions"
 
     def entries(
-        self, x: Tensor, scale: bool, concept: Concept, of: Slices, at: Setting, last: bool
+        self, x: Tensor, scale: bool, concept: Concept, of: Slices, units: Units, last: bool
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """The mean cosine; for the last layer also both matrices."""
         lame = of.obstacles(concept)
-        groups = blocks.folds(len(at.rows), margins.JACKKNIFE_GROUPS, at.sample_units)
+        groups = blocks.folds(x.shape[0], margins.JACKKNIFE_GROUPS, units)
         table = deletions(x, concept.columns, of.rows, torch.from_numpy(groups), scale)
         found, reasons = {}, {}
         for a, b in combinations(range(len(of.rows)), 2):
@@ -155,7 +171,7 @@ class SliceMatrix(Sliced):
         scores = of.scores(x, scale, concept)
         for a, b in product(range(len(of.rows)), repeat=2):
             why = lame[a] or lame[b]
-            score = NOTHING if why else of.score(scores, a, b, at.sample_units)
+            score = NOTHING if why else of.score(scores, a, b, units)
             yield score, concept.statistic, of.pair(a, b), why
 
 
@@ -179,9 +195,9 @@ class SliceLoss(Sliced):
         return f"{concept.statistic} lost across slices"
 
     def entries(
-        self, x: Tensor, scale: bool, concept: Concept, of: Slices, at: Setting, last: bool
+        self, x: Tensor, scale: bool, concept: Concept, of: Slices, units: Units, last: bool
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """What is lost."""
         why = next((o for o in of.obstacles(concept) if o), "")
-        lost = NOTHING if why else of.lost(of.scores(x, scale, concept), at.sample_units)
+        lost = NOTHING if why else of.lost(of.scores(x, scale, concept), units)
         yield lost, self.summary(concept), of.column, why

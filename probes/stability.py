@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -149,6 +150,7 @@ def sensitivities(model: Model, asked: Asked, tries: int, radius: float, seed: i
     """(m,) float64 largest relative change of the attributions around each input, by captum."""
     from captum.metrics import sensitivity_max  # takes 2 s
 
+    answering = partial(integrated_gradients.answer, model)
     out = []
     for part in blocks.parts(len(asked.x), max(1, blocks.BLOCK // tries)):
         integrated_gradients.block(model, asked, part)
@@ -160,7 +162,7 @@ def sensitivities(model: Model, asked: Asked, tries: int, radius: float, seed: i
                 return (explain(z[0], target),)
             rows = torch.arange(len(target)).repeat_interleave(len(z) // len(target))
             baseline = asked.baseline
-            return integrated_gradients.explain(model, z, rows, target[rows], baseline).double()
+            return integrated_gradients.explain(answering, z, rows, target[rows], baseline).double()
 
         with torch.random.fork_rng(devices=[]):
             out.append(sensitivity_max(explain, asked.x[part], near, n_perturb_samples=tries))

@@ -243,6 +243,26 @@ def test_catalogues_fit_a_terminal_and_leave_nothing_out(name, entries, capsys):
         assert entry.about.split()[0] in shown
 
 
+def test_a_catalogue_can_be_asked_for_a_part(capsys):
+    assert main(["measures", "usage.*"]) == Exit.PASS
+    shown = capsys.readouterr().out
+    assert "usage.erasure" in shown
+    assert "probe." not in shown
+    assert main(["measures", "probe.mdl"]) == Exit.PASS
+    said = " ".join(capsys.readouterr().out.split())
+    # A single one with all of its docstring: shapes, range, error, source.
+    assert said.count("Source: Voita & Titov 2020.") == 1
+    assert "In (0, inf), higher is better: 1 is no better than naming one of K" in said
+    assert "`" not in said
+    assert main(["conditions", "noise.input"]) == Exit.PASS
+    assert "noise.weights" not in capsys.readouterr().out
+    for name in ("measures", "conditions"):
+        assert main([name, "nois.imput"]) == Exit.ERROR
+        error = capsys.readouterr().err
+        assert "'nois.imput': is not known; " in " ".join(error.split())
+        assert "Traceback" not in error
+
+
 def test_schema_prints_all_three_or_one(capsys):
     assert main(["schema"]) == Exit.PASS
     schemas = json.loads(capsys.readouterr().out)

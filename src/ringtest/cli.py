@@ -37,6 +37,14 @@ _Out = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Else CONFIG without its suffix.", show_default=False),
 ]
+_Pattern = Annotated[
+    str,
+    typer.Argument(
+        metavar="[GLOB]",
+        help="Only ids that match; of a single one all it says.",
+        show_default=False,
+    ),
+]
 _File = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write the decision there, too.", show_default=False),
@@ -231,19 +239,19 @@ def layers(config: _Config) -> None:
 
 
 @app.command()
-def measures() -> None:
+def measures(pattern: _Pattern = "*") -> None:
     """List all measures: what they say, their range, and what they cannot see."""
     from ringtest.commands import listings
 
-    listings.show_measures()
+    listings.show_measures(pattern)
 
 
 @app.command()
-def conditions() -> None:
+def conditions(pattern: _Pattern = "*") -> None:
     """List all conditions: the ways in which models are looked at."""
     from ringtest.commands import listings
 
-    listings.show_conditions()
+    listings.show_conditions(pattern)
 
 
 @app.command()

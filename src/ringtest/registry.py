@@ -56,7 +56,7 @@ class Registry(Generic[N]):
         self.load()
         if name not in self._entries:
             raise ConfigError(
-                f"{self.kind} {name!r}", "is not known", close_to(name, self._entries)
+                f"{self.kind} {name!r}", "is not known", close_to(name, sorted(self._entries))
             )
         return self._entries[name]
 

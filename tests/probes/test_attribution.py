@@ -222,7 +222,7 @@ def test_a_model_that_never_moves_has_no_reasons() -> None:
             return self.head(x)
 
     evidence, at = one(Constant(), table(60, 4))
-    with pytest.raises(NotMeasurable, match="do not change from the mean input"):
+    with pytest.raises(NotMeasurable, match="do not change from the mean to"):
         ATTRIBUTION.prepare(evidence, at)
 
 

@@ -196,5 +196,5 @@ def test_rows_that_have_no_attribution_are_told() -> None:
 def test_answers_that_never_move_are_told() -> None:
     evidence, at = one(nn.Sequential(linear(torch.zeros(2, 5), torch.tensor([0.0, 1.0]))), table())
     for entry in (INFIDELITY, SENSITIVITY):
-        with pytest.raises(NotMeasurable, match="do not change from the mean input"):
+        with pytest.raises(NotMeasurable, match="do not change from the mean to"):
             entry.read(evidence, at)

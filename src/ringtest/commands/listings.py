@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Final
 
 from rich import box
@@ -21,6 +24,7 @@ from ringtest.condition import conditions
 from ringtest.discovery import SILENT
 from ringtest.measure import measures
 from ringtest.model import Model
+from ringtest.registry import N, Registry
 
 ROW_SD: Final = {
     "outputs.score": 0.3,
@@ -185,11 +189,12 @@ def passed_over(module: nn.Module, layers: Layers) -> dict[str, list[str]]:
     return dict(found)
 
 
-def show_measures() -> None:
-    """Print the catalogue of measures."""
+def show_measures(pattern: str = "*") -> None:
+    """Print the catalogue of measures, or of those whose ids match; of a single one all it says."""
     console = Console()
     table = _table("measure", "what it says", lines=True)
-    for entry in sorted(measures, key=lambda e: e.id):
+    chosen = _chosen(measures, pattern)
+    for entry in chosen:
         low, high = entry.range
         table.add_row(
             _card(
@@ -209,6 +214,8 @@ def show_measures() -> None:
             ),
         )
     console.print(table)
+    if len(chosen) == 1:
+        _explain(console, type(chosen[0]))
     _note(
         console,
         "Cannot see: maps of a representation that leave the measure as it is. 'linear' are all "
@@ -216,11 +223,12 @@ def show_measures() -> None:
     )
 
 
-def show_conditions() -> None:
-    """Print the catalogue of conditions."""
+def show_conditions(pattern: str = "*") -> None:
+    """Print the catalogue of conditions, or of those that match; of a single one all it says."""
     console = Console()
     table = _table("condition", "how models are looked at", lines=True)
-    for kind in sorted(conditions, key=lambda k: k.id):
+    chosen = _chosen(conditions, pattern)
+    for kind in chosen:
         # The clean condition belongs to no area: its module stands in the shared ground.
         package = kind.make.__module__.split(".")
         area = package[1] if len(package) > 2 else "-"
@@ -234,12 +242,27 @@ def show_conditions() -> None:
             ),
         )
     console.print(table)
+    if len(chosen) == 1:
+        _explain(console, chosen[0].make)
     _note(
         console,
         "Scope: 'shared' is one changed input for all models, 'own' is made for each model with "
         "the same start and budget, 'pair' is made from teacher and student together. What is used "
         "for 'context' is reported and not judged.",
     )
+
+
+def _chosen(registry: Registry[N], pattern: str) -> list[N]:
+    """Entries whose ids match a glob. ConfigError with the closest names where none does."""
+    return [e for e in registry if fnmatchcase(e.id, pattern)] or [registry[pattern]]
+
+
+def _explain(console: Console, made: type) -> None:
+    """The docstring: shapes, units, range, error and source. Paragraphs fold with the console."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"\1", inspect.getdoc(made) or "").replace("``", "")
+    # A line that is indented, such as an argument, stays a line.
+    console.print(Text(re.sub(r"(?<=\S)\n(?=\S)", " ", text), style="not bold"))
+    console.print()
 
 
 def _card(title: str, *lines: str, head: str = "bold") -> Text:
