@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ringtest-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
-# One thread a worker, or the workers' threads take turns on the same cores. loadfile: a file's fixtures are built once.
-PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile
+# One thread a worker, or the workers' threads take turns on the same cores. loadfile: a file's fixtures are built once,
+# in the order of tests/conftest.py: xdist's own begins with files of many tests and may end with one long file.
+# RINGTEST_ORACLES: other people's implementations are here, so a test that compares with one may not be skipped.
+PYTEST := RINGTEST_ORACLES=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all lint validity format clean
@@ -17,7 +19,7 @@ help: ## this list
 
 venv: $(STAMP) ## the environment in .venv, made once and again when its description changes
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt oracles.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ringtest needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try make PYTHON=python3.12")'
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
@@ -25,6 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@# torch by itself, first and pinned: a resolver that looks at other versions fetches gigabytes
 	@$(PIP) install -c constraints.txt torch
 	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@$(PIP) install -c constraints.txt --no-deps -r oracles.txt
 	@touch $@
 
 demo: venv ## train, audit and report on scikit-learn's digits

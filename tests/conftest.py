@@ -17,6 +17,24 @@ settings.register_profile(
 )
 settings.load_profile("ringtest")
 
+LONGEST = (
+    "test_docs.py",
+    "test_notebook.py",
+    "test_measure_contract.py",
+    "test_road.py",
+    "test_usage_contract.py",
+    "test_demo_models.py",
+    "test_bad_input.py",
+)
+"""Files that take longest. Begun last, one would run on while the other workers have nothing."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; `make` tells xdist to keep this order."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

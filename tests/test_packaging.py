@@ -13,6 +13,7 @@ import sysconfig
 import tarfile
 import tomllib
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HATCH = PYPROJECT["tool"]["hatch"]["build"]
 MAPPING = HATCH["targets"]["wheel"]["force-include"]
 AREAS = sorted({"perturb", "probes", "reports", "shift", *MAPPING})
+ORACLES = re.findall(r"^[a-z].*", (ROOT / "oracles.txt").read_text(encoding="utf-8"), re.MULTILINE)
 STEM = f"ringtest-{PYPROJECT['project']['version']}"
 HEAVY = ("captum", "matplotlib", "seaborn", "torch")
 KEPT = ("HOME", "LANG", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "USERPROFILE")
@@ -116,21 +118,37 @@ def test_no_area_can_be_imported_by_its_root_name() -> None:
     assert sorted(banned) == AREAS
 
 
-def test_every_dependency_is_pinned_inside_its_range() -> None:
+def pinned() -> dict[str, str]:
+    """The versions in constraints.txt."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", text, flags=re.MULTILINE))
-    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    return {canonicalize_name(name): version for name, version in pins.items()}
+
+
+def test_every_dependency_is_pinned_inside_its_range() -> None:
+    pins = pinned()
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    # Oracles are installed one by one; their own requirements do not all go together.
-    wanted = [line for name, lines in extras.items() if name != "oracles" for line in lines]
-    for line in project["dependencies"] + wanted:
+    wanted = [line for lines in extras.values() for line in lines]
+    for line in project["dependencies"] + wanted + ORACLES:
         requirement = Requirement(line)
         if requirement.name == "ringtest":
             continue
         pin = pins.get(canonicalize_name(requirement.name))
         assert pin is not None, f"{line} has no pin in constraints.txt"
         assert requirement.specifier.contains(pin), f"{line} does not allow the tested {pin}"
+
+
+def test_oracles_are_installed_and_changed_no_version() -> None:
+    """They come without what they ask for, so nobody else looks at whether it all goes together."""
+    if "RINGTEST_ORACLES" not in os.environ:
+        pytest.skip("oracles.txt is installed by `make venv`")
+    found = {canonicalize_name(d.name): d.version for d in distributions()}
+    pins = pinned()
+    assert {name: pins[name] for name in ORACLES} == {name: found.get(name) for name in ORACLES}
+    moved = {name: (pins[name], found[name]) for name in pins.keys() & found.keys()}
+    # A local build of torch says so behind a plus sign.
+    assert not {k: v for k, v in moved.items() if v[0] != v[1].partition("+")[0]}
 
 
 def test_sdist_holds_each_file_once_and_no_link(built: Built) -> None:

@@ -175,12 +175,19 @@ def test_inconclusive(ringtest_audit, assert_sound):
 """
 
 
-@pytest.fixture
-def project(pytester: pytest.Pytester, tmp_path: Path) -> pytest.Pytester:
-    """A user's tests over stored reports."""
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one saved report of each kind."""
+    folder = tmp_path_factory.mktemp("stored")
     for name, harm in {"sound": 0.0, "fractured": 0.5, "inconclusive": 0.1}.items():
-        report(harm, name).save(tmp_path / name)
-    pytester.makeconftest(STAND_IN.format(reports=str(tmp_path)))
+        report(harm, name).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, stored: Path) -> pytest.Pytester:
+    """A user's tests over stored reports."""
+    pytester.makeconftest(STAND_IN.format(reports=str(stored)))
     pytester.makepyfile(test_models=TESTS)
     pytester.makeini("[pytest]\n")
     return pytester

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import oracle
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from ringtest import blocks
@@ -57,7 +58,7 @@ def test_nothing_linear_is_left_of_the_concept(rng, m, d, live):
 
 @pytest.mark.parametrize(("m", "d", "live"), [(500, 12, None), (500, 40, 12), (80, 200, 80)])
 def test_it_is_the_eraser_of_the_papers_authors(rng, m, d, live):
-    library = pytest.importorskip("concept_erasure", reason="the oracle of erasure, an extra")
+    library = oracle("concept_erasure")
     x, codes = layer(rng, m, d, live=live)
     z = one_hot(codes)
     fitter = library.LeaceFitter(d, 3, dtype=torch.float64, shrinkage=False, svd_tol=1e-6)

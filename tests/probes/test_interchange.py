@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from oracles import oracle
+from small_nets import Cnn, Gru, Mlp, Transformer
 from torch import Tensor, nn
 from usage_models import linear, numbers, one, reads, seeded
 
@@ -56,40 +58,9 @@ def test_a_row_alone_in_its_group_is_its_own_source() -> None:
 # -- swaps -----------------------------------------------------------------------------------------
 
 
-class Gru(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.rnn, self.head = nn.GRU(4, 6), nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.rnn(x.transpose(0, 1))[0].mean(0))
-
-
-class Transformer(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embed = nn.Linear(4, 8)
-        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.encoder(self.embed(x)).mean(1))
-
-
-def conv() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 5, 3),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(5, 4, 3),
-        nn.Flatten(),
-        nn.Linear(64, 3),
-    )
-
-
 NETS = {
-    "mlp": (lambda: nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), (6,)),
-    "cnn": (conv, (1, 8, 8)),
+    "mlp": (Mlp, (6,)),
+    "cnn": (Cnn, (1, 8, 8)),
     "gru": (Gru, (5, 4)),
     "transformer": (Transformer, (5, 4)),
 }
@@ -229,7 +200,7 @@ def test_a_damaged_layer_says_so(bad: float | str) -> None:
 
 def test_the_same_logits_as_pyvene_on_a_tiny_transformer() -> None:
     """All of a block, and a low-rank rotated subspace of it, at every position."""
-    pyvene = pytest.importorskip("pyvene", reason="an oracle, installed by the extra oracles")
+    pyvene = oracle("pyvene")
     transformers = pytest.importorskip("transformers", reason="the extra hf")
     config = transformers.GPT2Config(
         n_layer=2, n_head=2, n_embd=16, vocab_size=40, n_positions=12, pad_token_id=0, num_labels=3

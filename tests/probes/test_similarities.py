@@ -4,8 +4,10 @@ import itertools
 import math
 
 import numpy as np
+import oracles
 import pytest
 import torch
+from oracles import oracle
 from scipy import linalg, stats
 from scipy.spatial.distance import pdist, squareform
 
@@ -341,17 +343,13 @@ def test_one_far_row_does_not_decide_rsa(rng, raw):
 
 def rdms(*codes):
     """Squared Euclidean distances as rsatoolbox takes them."""
-    toolbox = pytest.importorskip("rsatoolbox", reason="the reference of this test (oracles)")
-    return [toolbox.rdm.RDMs(pdist(v, "sqeuclidean")[None]) for v in codes]
+    return [oracle("rsatoolbox.rdm").RDMs(pdist(v, "sqeuclidean")[None]) for v in codes]
 
 
 def test_rsatoolbox_gives_the_same_correlation(rng, raw):
     x, y = pair(rng, 40)
     unit = [(v - v.mean(0)) / linalg.norm(v - v.mean(0), axis=1)[:, None] for v in (x, y)]
-    made = rdms(*unit)
-    from rsatoolbox.rdm import compare
-
-    want = float(compare(*made, method="corr").item())
+    want = float(oracle("rsatoolbox.rdm").compare(*rdms(*unit), method="corr").item())
     assert raw("similarity.rsa", x, y) == pytest.approx(want, abs=1e-10)
 
 
@@ -364,10 +362,7 @@ def biased_cka(x, y):
 def test_a_whitened_cosine_of_squared_distances_is_biased_cka(golden):
     """Why RSA here takes other distances: with these it would be CKA over again."""
     assert biased_cka(*golden) == pytest.approx(0.4893427391044152, abs=1e-12)
-    made = rdms(*golden)
-    from rsatoolbox.rdm import compare
-
-    got = float(compare(*made, method="cosine_cov").item())
+    got = float(oracle("rsatoolbox.rdm").compare(*rdms(*golden), method="cosine_cov").item())
     assert got == pytest.approx(biased_cka(*golden), abs=1e-10)
 
 
@@ -436,9 +431,8 @@ def test_distance_correlation_is_that_of_the_definition(rng, compared):
 
 
 def test_the_dcor_package_gives_the_same(rng, raw):
-    dcor = pytest.importorskip("dcor", reason="the reference of this test; not a dependency")
     x, y = pair(rng, 80)
-    want = float(dcor.u_distance_correlation_sqr(x, y))
+    want = float(oracles.dcor().u_distance_correlation_sqr(x, y, method="naive"))
     assert raw("similarity.distance_correlation", x, y) == pytest.approx(want, abs=1e-10)
 
 
