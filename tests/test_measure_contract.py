@@ -8,6 +8,7 @@ direction, null value, what it cannot see, and that nothing damaged gives a numb
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -103,6 +104,18 @@ def value(seen, setting):
     return read
 
 
+@pytest.fixture(scope="session")
+def plain(value):
+    """What a measure says of a world as it is, asked once: plain(measure, seed) -> Estimate."""
+
+    @cache
+    def read(entry, seed):
+        w = world(seed)
+        return value(entry, w, w.a, w.b)
+
+    return read
+
+
 def number(found) -> float:
     return math.nan if isinstance(found, Failure) else found.value
 
@@ -141,14 +154,17 @@ def test_declarations_are_complete(entry):
         assert entry.area in ("probes", "perturb", "shift")
     if entry.null_value is not None:
         assert entry.range[0] <= entry.null_value <= entry.range[1]
+    # What is judged has a margin, and what has none is judged nowhere.
+    assert (entry.margin is None) == (entry.group is None)
+    assert entry.margin is None or 0 < entry.margin[0] <= entry.margin[1] < math.inf
 
 
 @pytest.mark.parametrize("entry", SEEING)
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 10**6))
-def test_a_value_lies_in_its_range_and_comes_with_an_error(entry, value, seed):
+def test_a_value_lies_in_its_range_and_comes_with_an_error(entry, value, plain, seed):
     w = world(seed)
-    found = value(entry, w, w.a, w.b)
+    found = plain(entry, seed)
     assert not isinstance(found, Failure), found
     low, high = entry.range
     assert low - 1e-9 <= raw(entry, found) <= high + 1e-9
@@ -179,11 +195,11 @@ def change(kind: str, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("entry", INSIDE)
 @settings(max_examples=4)
 @given(seed=st.integers(0, 10**6))
-def test_what_it_declares_not_to_see_changes_nothing(entry, value, kind, seed):
+def test_what_it_declares_not_to_see_changes_nothing(entry, value, plain, kind, seed):
     if kind not in entry.invariant_to:
         pytest.skip("not declared: the opposite is tested below")
     w, m = world(seed), change(kind, seed)
-    before = value(entry, w, w.a, w.b)
+    before = plain(entry, seed)
     # A change of one model's own units: the same before and after a transformation of inputs
     b = w.b @ m if "clean_pair" in entry.needs else w.b
     after = value(entry, w, w.a @ m, b)
@@ -194,7 +210,7 @@ def test_what_it_declares_not_to_see_changes_nothing(entry, value, kind, seed):
 
 @pytest.mark.parametrize("kind", ["permutation", "orthogonal", "linear"])
 @pytest.mark.parametrize("entry", INSIDE)
-def test_what_it_does_not_declare_it_can_see(entry, value, kind):
+def test_what_it_does_not_declare_it_can_see(entry, value, plain, kind):
     """Else the declaration is too modest, and a negative control is lost."""
     if kind in entry.invariant_to:
         pytest.skip("declared: tested above")
@@ -203,12 +219,14 @@ def test_what_it_does_not_declare_it_can_see(entry, value, kind):
         stretch = torch.diag(torch.logspace(-2, 2, D, dtype=torch.float64))
     else:
         stretch = torch.eye(D, dtype=torch.float64)
-    moved = []
-    for seed in range(12):
+
+    def moved(seed):
         w, m = world(seed), stretch @ change(kind, seed)
         b = w.b @ m if "clean_pair" in entry.needs else w.b
-        moved.append(value(entry, w, w.a @ m, b).value - value(entry, w, w.a, w.b).value)
-    assert max(map(abs, moved)) > 1e-4
+        return abs(value(entry, w, w.a @ m, b).value - plain(entry, seed).value)
+
+    # One world is enough to see it, and most measures see it in the first.
+    assert any(moved(seed) > 1e-4 for seed in range(12))
 
 
 # -- null, duplicates, constants -------------------------------------------------------------------
@@ -240,7 +258,7 @@ def test_a_model_is_at_its_best_against_itself(entry, value):
 
 
 @pytest.mark.parametrize("entry", INSIDE)
-def test_duplicate_rows_are_no_new_information(entry, value):
+def test_duplicate_rows_are_no_new_information(entry, value, plain):
     """Every row twice: the number stays about what it was, and nothing fails."""
     w = world(3)
     twice = World(
@@ -248,7 +266,7 @@ def test_duplicate_rows_are_no_new_information(entry, value):
         *(v.repeat_interleave(2, 0) for v in (w.a, w.b)),
         np.repeat(w.site, 2),
     )
-    before, after = value(entry, w, w.a, w.b), value(entry, twice, twice.a, twice.b)
+    before, after = plain(entry, 3), value(entry, twice, twice.a, twice.b)
     assert not isinstance(after, Failure)
     # Probes and k follow the number of rows, so not exactly; a broken 'self' is off by far more.
     assert raw(entry, after) == pytest.approx(raw(entry, before), abs=0.2)
@@ -257,13 +275,13 @@ def test_duplicate_rows_are_no_new_information(entry, value):
 @pytest.mark.parametrize("entry", INSIDE)
 @settings(max_examples=3)
 @given(constant=st.sampled_from([0.0, 1.0, 1e4, -3.5]), seed=st.integers(0, 1000))
-def test_constant_units_change_nothing(entry, value, constant, seed):
+def test_constant_units_change_nothing(entry, value, plain, constant, seed):
     w = world(seed)
 
     def padded(rows):
         return torch.cat([rows, torch.full((N, 3), constant, dtype=torch.float64)], dim=1)
 
-    before, after = value(entry, w, w.a, w.b), value(entry, w, padded(w.a), padded(w.b))
+    before, after = plain(entry, seed), value(entry, w, padded(w.a), padded(w.b))
     assert after.value == pytest.approx(before.value, abs=1e-6)
 
 

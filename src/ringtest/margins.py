@@ -110,3 +110,15 @@ GROUPS: Final = (
 ALWAYS_REQUIRED: Final = ("global geometry", "local geometry", "function", "twins")
 BAND_GROUPS: Final = ("global geometry", "local geometry", "function")
 """Groups whose off-support rows rest on the member band."""
+
+
+def span(group: str) -> tuple[float, float]:
+    """Least and largest default margin of a group; which one counts, what it is held against says.
+
+    Raises KeyError for a group that the verdict does not know.
+    """
+    tables = [*FLOORS.values(), *OWN_FLOORS.values(), STRUCTURE, {"benchmark": BENCHMARK}]
+    found = [table[group] for table in tables if group in table]
+    if not found:
+        raise KeyError(group)
+    return min(found), max(found)

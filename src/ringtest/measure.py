@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringtest import condition as conditions_
+from ringtest import margins
 from ringtest.estimate import Estimate
 from ringtest.measurement import Direction
 from ringtest.registry import Registry
@@ -101,6 +102,11 @@ class Measure:
         """Folder that provides the measure; for somebody else's, their package."""
         package, *inside = type(self).__module__.split(".")
         return inside[0] if package == "ringtest" else package
+
+    @property
+    def margin(self) -> tuple[float, float] | None:
+        """Least and largest harm that is tolerated by default; None for what is context only."""
+        return None if self.group is None else margins.span(self.group)
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Whether the measure means anything there; targets and rows are checked for it."""

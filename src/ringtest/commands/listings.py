@@ -22,7 +22,7 @@ from ringtest.case import Case
 from ringtest.commands.cost import Cost
 from ringtest.condition import conditions
 from ringtest.discovery import SILENT
-from ringtest.measure import measures
+from ringtest.measure import Measure, measures
 from ringtest.model import Model
 from ringtest.registry import N, Registry
 
@@ -202,7 +202,7 @@ def show_measures(pattern: str = "*") -> None:
                 f"{entry.direction} is better",
                 f"{low:g} to {high:g}",
                 f"area {entry.area}",
-                f"judges {entry.group}" if entry.group else "context only",
+                *_judges(entry),
                 *([] if entry.default else ["read when asked for"]),
             ),
             _card(
@@ -250,6 +250,15 @@ def show_conditions(pattern: str = "*") -> None:
         "the same start and budget, 'pair' is made from teacher and student together. What is used "
         "for 'context' is reported and not judged.",
     )
+
+
+def _judges(entry: Measure) -> list[str]:
+    """Which group it speaks for and what that tolerates, by what the student is held against."""
+    if entry.margin is None:
+        return ["context only"]
+    low, high = entry.margin
+    tolerated = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return [f"judges {entry.group}", f"margin {tolerated}"]
 
 
 def _chosen(registry: Registry[N], pattern: str) -> list[N]:
