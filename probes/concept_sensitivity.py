@@ -24,6 +24,8 @@ from ringtest.probes.running import Site
 from ringtest.representations import damage
 from ringtest.tasks import AnyTask
 
+STATISTIC = "TCAV"
+
 
 @measure
 class ConceptSensitivity(ModelMeasure):
@@ -63,7 +65,10 @@ class ConceptSensitivity(ModelMeasure):
         return condition.role == "clean" and task.name == "classification"
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
-        """One reading a layer, value of a concept and class."""
+        """One reading a layer, value of a concept and class; one for a value that no row tells.
+
+        The latter hangs on the data alone, so that it is the same for every model.
+        """
         assert at.task.targets is not None
         model = running.runnable(evidence)
         some, chosen = running.few(at, self.rows)
@@ -76,20 +81,22 @@ class ConceptSensitivity(ModelMeasure):
         out = []
         for place, concept in enumerate(concepts(at)):
             tests = _tests(concept, place == 0, target, at)
-            why = _obstacle(concept, at)
+            told, without = _told(concept, tests, at)
+            out += without
             for name in evidence.names:
                 found: dict[int, tuple[Estimate, str]] = {}
-                if not why and not damaged[name]:
+                if told and not damaged[name]:
                     x = evidence.sample[name].double()
-                    found = _shares(x, slope[name], chosen, target, concept, tests, at)
-                for number, test in enumerate(tests):
-                    estimate, reason = found.get(number, (NOTHING, why or damaged[name]))
+                    found = _shares(x, slope[name], chosen, target, concept, tests, told, at)
+                for number, test in enumerate(told):
+                    # One for each test: teacher and student are paired by what was asked.
+                    estimate, reason = found.get(number, (NOTHING, damaged[name]))
                     if reason and number in found:
                         reason = f"{evidence.subject}: layer {name}: {reason}"
                     out.append(
                         Reading(
                             estimate,
-                            "TCAV",
+                            STATISTIC,
                             name,
                             evidence.depth(name),
                             test.concept,
@@ -131,10 +138,31 @@ def _largest(codes: Tensor) -> list[int]:
     return sorted(int(v) for v in values[order])
 
 
-def _obstacle(concept: Concept, at: Setting) -> str:
+def _told(
+    concept: Concept, tests: Sequence[_Test], at: Setting
+) -> tuple[list[_Test], list[Reading]]:
+    """Tests that the data allow, and why not the others: one reading an obstacle."""
     if concept.classes is None:
-        return f"{concept.name} holds values, and directions of concepts need classes"
-    return concept.obstacle(folds(at))
+        why = f"{concept.name} holds values, and directions of concepts need classes"
+    else:
+        why = concept.obstacle(folds(at))
+    if why:
+        return [], [Reading(NOTHING, STATISTIC, concept=concept.name, reason=why)]
+    held = _held(concept.columns, torch.from_numpy(_groups(at)))
+    told = [test for test in tests if bool(held[test.column])]
+    few = f"is not both met and missed in {GROUPS} groups of rows"
+    lacking = dict.fromkeys(test.concept for test in tests if not bool(held[test.column]))
+    if len(lacking) > 1 and not told:
+        reason = f"no value of {concept.name} is both met and missed in {GROUPS} groups of rows"
+        return [], [Reading(NOTHING, STATISTIC, concept=concept.name, reason=reason)]
+    return told, [
+        Reading(NOTHING, STATISTIC, concept=value, reason=f"{value} {few}") for value in lacking
+    ]
+
+
+def _groups(at: Setting) -> NDArray[np.int64]:
+    """(m,) disjoint groups of sampled rows, each of which has a direction of its own."""
+    return blocks.folds(len(at.rows), GROUPS, at.sample_units, seed=2)
 
 
 def _shares(
@@ -144,37 +172,27 @@ def _shares(
     target: Tensor,
     concept: Concept,
     tests: Sequence[_Test],
+    told: Sequence[_Test],
     at: Setting,
 ) -> dict[int, tuple[Estimate, str]]:
-    """The share of each test, or why it has none."""
+    """The share of each test that the data allow (``told``), or why it has none."""
     if not np.isfinite(slope).all():
-        return dict.fromkeys(range(len(tests)), (NOTHING, "its gradients hold NaN or infinity"))
-    m = int(x.shape[0])
-    group = blocks.folds(m, GROUPS, at.sample_units, seed=2)
-    jackknife = blocks.folds(m, margins.JACKKNIFE_GROUPS, at.sample_units)
+        return dict.fromkeys(range(len(told)), (NOTHING, "its gradients hold NaN or infinity"))
+    jackknife = blocks.folds(int(x.shape[0]), margins.JACKKNIFE_GROUPS, at.sample_units)
     used = sorted({test.column for test in tests})
-    y = concept.columns[:, used]
-    held = _held(y, torch.from_numpy(group))
-    few = f"is not both met and missed in {GROUPS} groups of rows"
-    if not bool(held.any()):
-        return {number: (NOTHING, f"{test.concept} {few}") for number, test in enumerate(tests)}
     learnt = learn(
         x,
-        y,
+        concept.columns[:, used],
         torch.from_numpy(jackknife),
-        torch.from_numpy(group),
+        torch.from_numpy(_groups(at)),
         blocks.derive(at.seed, concept.name),
     )
     out = {}
-    for number, test in enumerate(tests):
+    for number, test in enumerate(told):
         rows = (target == test.label).numpy()
         column = used.index(test.column)
-        if not bool(held[column]):
-            out[number] = (NOTHING, f"{test.concept} {few}")
-            continue
-        out[number] = _share(
-            slope[rows], jackknife[chosen][rows], learnt, column, margins.ALPHA / len(tests)
-        )
+        level = margins.ALPHA / len(tests)
+        out[number] = _share(slope[rows], jackknife[chosen][rows], learnt, column, level)
     return out
 
 

@@ -14,7 +14,7 @@ import jinja2
 from ringtest import reasons
 from ringtest.files import folder_name
 from ringtest.measurement import Measurement
-from ringtest.reports import view
+from ringtest.reports import panels, unread, view
 from ringtest.reports.figures import conditions, forest, layers, students, svg
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ def page(report: Report) -> str:
     missing = _missing(report)
     figures = {
         "forest": forest.forest(verdict, f"{prefix}a"),
-        "probes": layers.probes(verdict.rows, f"{prefix}b"),
         "similarity": layers.similarity(verdict.rows, f"{prefix}c"),
         "scores": conditions.scores(verdict.rows, f"{prefix}d"),
         "corruptions": conditions.corruptions(verdict.rows, f"{prefix}e"),
@@ -57,6 +56,7 @@ def page(report: Report) -> str:
         report=report,
         sentence=reasons.sentence(verdict),
         figures=figures,
+        families=panels.sections(verdict.rows, f"{prefix}g"),
         reasons=verdict.reasons[:REASONS],
         other_reasons=verdict.reasons[REASONS:],
         headlines=view.headlines(verdict),
@@ -132,18 +132,8 @@ def _by_measure(rows: list[Measurement]) -> list[tuple[str, list[Measurement], i
 
 def _missing(report: Report) -> list[dict[str, Any]]:
     """What was left out by the plan, then the rows that came to no value."""
-    failed = [
-        {
-            "measure": row.measure,
-            "condition": row.condition,
-            "reason": row.reason or view.STATUS[row.status].word,
-            "required": row.required,
-        }
-        for row in report.verdict.rows
-        if row.status in ("not_measurable", "error")
-    ]
     found: list[dict[str, Any]] = []
-    for item in [*report.data["not_measured"], *failed]:
+    for item in [*report.data["not_measured"], *unread.table(report.verdict.rows)]:
         if item not in found[:MISSING_ROWS]:
             found.append(item)
     return found
@@ -153,10 +143,6 @@ def _subjects(subjects: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     members = [("member", m) for m in subjects["teacher"]["members"]]
     references = [("reference", m) for m in subjects["references"]]
     return [("student", subjects["student"]), *members, *references]
-
-
-def _sentence_case(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _counts(counts: Mapping[str, int]) -> str:
@@ -191,7 +177,6 @@ def _environment() -> jinja2.Environment:
     environment.globals["css"] = _css((folder / "style.css").read_text("utf-8"))
     environment.globals["words"] = SimpleNamespace(
         **{name: value for name, value in vars(view).items() if not name.startswith("_")},
-        sentence_case=_sentence_case,
         counts=_counts,
         details=_details,
         gauge=_gauge,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ringtest.decision import SEVERITY
 from ringtest.reasons import number
+from ringtest.reports.names import MEASURE
 
 if TYPE_CHECKING:
     from ringtest.decision import Check, Verdict
@@ -79,18 +80,6 @@ NULL_SHORT: Final = {
     "pass only": "pass only",
     "drift": "members' drift",
 }
-MEASURE: Final = {
-    "outputs.score": "score",
-    "outputs.agreement": "agreement with members",
-    "outputs.consistency": "consistency with itself",
-    "similarity.cka": "CKA",
-    "similarity.neighbours": "neighbour overlap",
-    "probe.decodability": "decodability",
-    "probe.selectivity": "selectivity",
-    "probe.slice_transfer": "slice transfer",
-    "structure.twin_spread": "twin spread",
-    "structure.invariance_spread": "invariance spread",
-}
 _CONDITION: Final = {
     "clean": "benchmark inputs",
     "shift.off_support": "off support",
@@ -121,6 +110,11 @@ def shorten(text: object, width: int) -> str:
     return full if len(full) <= width else "…" + full[1 - width :]
 
 
+def sentence_case(text: str) -> str:
+    """Words as they begin a sentence."""
+    return text[:1].upper() + text[1:]
+
+
 def measure(name: str) -> str:
     """A measure in words, or its id."""
     return MEASURE.get(name, clean(name))
@@ -133,6 +127,8 @@ def condition(name: str) -> str:
     for prefix, word in (
         ("shift.unlabelled.", "elsewhere: "),
         ("shift.invariance.", "invariance: "),
+        ("shift.certified.", "certified: "),
+        ("shift.off_support.", "off support: "),
         ("shift.corruption.", ""),
         ("shift.", ""),
         ("attack.", "attack: "),

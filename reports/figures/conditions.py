@@ -11,11 +11,9 @@ from matplotlib.axes import Axes
 
 from ringtest.measurement import Measurement
 from ringtest.reports import view
-from ringtest.reports.figures import svg
+from ringtest.reports.figures import dots, svg
 
 WIDTH: Final = 860
-LEFT, PLOT = 290, 450
-LINE, HEAD, FOOT = 24, 34, 40
 MOST_ROWS = 14
 MOST_KINDS = 12
 ACROSS = 4
@@ -69,28 +67,22 @@ def _pairs(
     tolerance: bool,
 ) -> str | None:
     """Panels of rows; in each row the teacher's mark and the student's, with its interval."""
-    if not panels:
-        return None
-    kept = [(title, _worst(rows), len(rows)) for title, rows in panels]
-    heights = [len(rows) * LINE for _, rows, _ in kept]
-    total = sum(heights) + len(kept) * (HEAD + FOOT)
-    with svg.style():
-        figure = svg.canvas(WIDTH, total)
-        top = 0.0
-        for (title, rows, count), height in zip(kept, heights, strict=True):
-            top += HEAD
-            axes = svg.box(figure, LEFT, top, PLOT, height)
-            more = f" (the {len(rows)} of {count} with the most harm)" if count > len(rows) else ""
-            axes.annotate(title + more, (0, 1), xycoords="axes fraction", xytext=(-LEFT, 14),
-                          textcoords="offset points", weight="bold")  # fmt: skip
-            _rows(axes, rows, label, tolerance)
-            top += height + FOOT
-        parts = [
-            f"{label(r)}: teacher {view.shown(r.teacher)}, student {view.shown(r.student)}"
-            for _, rows, _ in kept
-            for r in rows[:8]
-        ]
-        return svg.to_svg(figure, name, f"{spoken}, teacher and student. {'; '.join(parts)}.")
+    kept = []
+    for title, rows in panels:
+        few = _worst(rows)
+        more = (
+            f" (the {len(few)} of {len(rows)} with the most harm)" if len(rows) > len(few) else ""
+        )
+        kept.append(dots.Panel(title + more, [_dot(r, label(r), tolerance) for r in few]))
+    return dots.panels(kept, name, spoken)
+
+
+def _dot(row: Measurement, label: str, tolerance: bool) -> dots.Dot:
+    """A row, and with ``tolerance`` what the student may lose: one margin from the teacher."""
+    sign = -1 if row.direction == "higher" else 1
+    margin = sign * row.margin if tolerance and math.isfinite(row.margin) else 0.0
+    low, high = row.teacher + row.ci_low, row.teacher + row.ci_high
+    return dots.Dot(label, row.teacher, row.student, low, high, margin)
 
 
 def _worst(rows: list[Measurement]) -> list[Measurement]:
@@ -98,40 +90,6 @@ def _worst(rows: list[Measurement]) -> list[Measurement]:
     if len(rows) <= MOST_ROWS:
         return rows
     return sorted(rows, key=lambda r: -r.harm if math.isfinite(r.harm) else math.inf)[:MOST_ROWS]
-
-
-def _rows(
-    axes: Axes, rows: list[Measurement], label: Callable[[Measurement], str], tolerance: bool
-) -> None:
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [view.shorten(label(r), 46) for r in rows])
-    axes.tick_params(axis="y", length=0, pad=10, labelcolor=svg.COLOURS["ink"], labelsize=10.5)
-    axes.spines["left"].set_visible(False)
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    axes.use_sticky_edges = False
-    axes.margins(x=0.06)
-    for y, row in enumerate(rows):
-        if tolerance and math.isfinite(row.margin) and math.isfinite(row.teacher):
-            sign = -1 if row.direction == "higher" else 1
-            # What the student may lose: from the teacher's mark to one margin away.
-            axes.barh(y, sign * row.margin, left=row.teacher, height=0.62, lw=0, alpha=0.16,
-                      color=svg.COLOURS["band"])  # fmt: skip
-        low, high = row.teacher + row.ci_low, row.teacher + row.ci_high
-        if math.isfinite(low):
-            axes.plot([low, high], [y, y], color=svg.COLOURS["student"], lw=1.6)
-        axes.annotate(
-            f"{view.shown(row.teacher)} → {view.shown(row.student)}", (1, y),
-            xycoords=("axes fraction", "data"), xytext=(18, 0), textcoords="offset points",
-            va="center", fontsize=10.5, color=svg.COLOURS["muted"], annotation_clip=False,
-        )  # fmt: skip
-    at = list(range(len(rows)))
-    teacher, student = [r.teacher for r in rows], [r.student for r in rows]
-    sns.scatterplot(x=teacher, y=at, ax=axes, marker="o", s=58, color=svg.COLOURS["paper"],
-                    edgecolor=svg.COLOURS["teacher"], linewidth=1.6, zorder=3)  # fmt: skip
-    sns.scatterplot(x=student, y=at, ax=axes, marker="s", s=36, color=svg.COLOURS["student"],
-                    linewidth=0, zorder=4)  # fmt: skip
-    axes.set(xlabel="", ylabel="")
 
 
 def corruptions(rows: tuple[Measurement, ...], name: str) -> str | None:

@@ -106,6 +106,20 @@ def box(
     return axes
 
 
+def floor(axes: Axes, value: float, across: bool = False) -> None:
+    """Shade what lies below a value, or left of it: what comes without the model's doing."""
+    if across:
+        axes.axvline(value, color=COLOURS["none"], lw=1, zorder=0.5)
+        low, high = axes.get_xlim()
+        axes.axvspan(low, min(value, high), color=COLOURS["none"], alpha=0.16, lw=0, zorder=0.4)
+        axes.set_xlim(low, high)
+        return
+    low, high = axes.get_ylim()
+    axes.axhspan(low, value, color=COLOURS["none"], alpha=0.16, lw=0, zorder=0.4)
+    axes.axhline(value, color=COLOURS["none"], lw=1, zorder=0.5)
+    axes.set_ylim(low, high)
+
+
 def to_svg(figure: Figure, name: str, label: str) -> str:
     """The figure as an ``<svg>`` element.
 

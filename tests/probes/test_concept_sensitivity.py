@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from usage_models import hooks, linear, numbers, one, seeded
 
+import ringtest
 from ringtest import blocks, inference, margins
 from ringtest.data import AuditData
 from ringtest.measure import measures
@@ -305,15 +306,27 @@ def test_values_one_sided_concepts_and_small_data_are_told() -> None:
     concepts = {"level": data.inputs[:, 1].numpy(), "same": np.ones(200, dtype=int), "rare": rare}
     data = AuditData(data.inputs, data.targets, concepts=concepts)
     read = TCAV.read(*one(net(), data))
-    reasons = {r.concept: r.reason for r in read if r.layer == LAST}
+    # One reading for one obstacle, whatever the layers and classes.
+    others = [r for r in read if not r.concept.startswith("target")]
+    assert [r.concept for r in others] == ["level", "same", "rare=1"]
+    assert all(math.isnan(r.estimate.value) and r.layer is None for r in others)
+    reasons = {r.concept: r.reason for r in others}
     assert "holds values" in reasons["level"]
-    assert "one value only" in reasons["same=1"]
+    assert "one value only" in reasons["same"]
     assert "not both met and missed" in reasons["rare=1"]
-    assert all(math.isnan(r.estimate.value) for r in read if not r.concept.startswith("target"))
     tiny = table(9)
     read = TCAV.read(*one(net(), tiny))
-    assert read
     assert all(math.isnan(r.estimate.value) and r.reason for r in read)
+    assert len({r.reason for r in read}) == len(read) > 0
+
+
+def test_an_obstacle_in_the_data_is_one_row_of_the_report() -> None:
+    data = table(300)
+    data = AuditData(data.inputs, data.targets, concepts={"level": data.inputs[:, 1].numpy()})
+    report = ringtest.audit(net(), net(), data, progress=False, cells=[(TCAV.id, "clean")])
+    rows = [r for r in report.rows if r.measure == TCAV.id and r.concept == "level"]
+    assert [(r.status, r.student_layer) for r in rows] == [("not_measurable", None)]
+    assert "holds values" in rows[0].reason
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, "constant"])

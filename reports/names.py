@@ -1,0 +1,71 @@
+"""What measures and their scales are called in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Final
+
+MEASURE: Final = {
+    "outputs.score": "score",
+    "outputs.agreement": "agreement with members",
+    "outputs.consistency": "consistency with itself",
+    "similarity.cka": "CKA",
+    "similarity.neighbours": "neighbour overlap",
+    "similarity.jaccard": "neighbours, Jaccard",
+    "similarity.procrustes": "Procrustes",
+    "similarity.rsa": "distances of rows (RSA)",
+    "similarity.distance_correlation": "distance correlation",
+    "similarity.second_order": "second order",
+    "similarity.layer_matching": "best layer match",
+    "probe.decodability": "decodability (ridge)",
+    "probe.selectivity": "selectivity",
+    "probe.slice_transfer": "slice transfer",
+    "probe.logistic": "logistic probe",
+    "probe.mlp": "MLP probe",
+    "probe.k_sparse": "probe of a few units",
+    "probe.low_rank": "low-rank probe",
+    "probe.mean_difference": "mean difference",
+    "probe.matched_width": "probe at matched width",
+    "probe.shuffled": "shuffled labels",
+    "probe.raw_input": "inputs alone",
+    "probe.untrained": "gain over untrained",
+    "probe.v_information": "V-information",
+    "probe.code_length": "code length",
+    "probe.mdl": "compression",
+    "probe.slice_matrix": "slice by slice",
+    "probe.slice_loss": "loss across slices",
+    "probe.condition_matrix": "clean and changed",
+    "structure.twin_spread": "twin spread",
+    "structure.invariance_spread": "invariance spread",
+    "structure.entanglement": "entanglement",
+    "structure.effective_rank": "effective rank",
+    "structure.redundancy": "redundancy",
+    "usage.erasure": "erasing a concept",
+    "usage.interchange": "swapping a concept in",
+    "usage.concept_sensitivity": "concept sensitivity (TCAV)",
+    "usage.attribution": "agreement of attributions",
+    "usage.layer_attribution": "agreement of contributions, last layer",
+    "usage.infidelity": "infidelity of attributions",
+    "usage.sensitivity": "sensitivity of attributions",
+}
+
+
+def statistic(name: str) -> str:
+    """The scale of a row in words; as a user's measure gives it, so not yet safe to print."""
+    return name.replace("R^2", "R²")
+
+
+def unscaled(statistic: str) -> Callable[[float], float] | None:
+    """From the scale that a statistic's name tells back to what was measured; None if it is none.
+
+    ``atanh(0.9 cka)`` and ``log(overlap)`` are the scales on which similarities are compared.
+    """
+    found = re.fullmatch(r"atanh\((0\.\d*[1-9]|1) .*\)", statistic)
+    if found:
+        reliability = float(found.group(1))
+        return lambda value: math.tanh(value) / reliability
+    if statistic.startswith("log(") and statistic.endswith(")"):
+        return lambda value: math.exp(min(value, 700.0))
+    return None
