@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -28,7 +28,7 @@ from ringtest.measure import (
 from ringtest.model import Model
 from ringtest.probes.concepts import Concept
 from ringtest.probes.decodability import RidgeProbe
-from ringtest.probes.linear import by_fold, cross_validated, fold_probes
+from ringtest.probes.linear import by_fold, fold_probes
 from ringtest.representations import input_points, standardised
 from ringtest.rerun import sampled
 
@@ -62,20 +62,14 @@ class Shuffled(_Control):
         """Name of the scale."""
         return f"{concept.statistic} on shuffled labels"
 
-    def scores(
-        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
-    ) -> Tensor:
-        """(layers, m) scores out of fold, mean over the shuffles."""
+    def asked(self, concept: Concept, at: Setting) -> list[Concept]:
+        """The concept shuffled, several times."""
         values = concept.columns if concept.classes is None else concept.classes
-        wrong = [Concept.of(concept.name, values[order]) for order in _orders(concept.name, at)]
-        # All shuffles side by side: one fit has the columns of all.
-        columns = torch.cat([c.columns for c in wrong], dim=1)
-        out = []
-        for x in layers:
-            parts = cross_validated(x, columns, fold).split(concept.columns.shape[1], dim=1)
-            rows = [c.score(part) for c, part in zip(wrong, parts, strict=True)]
-            out.append(torch.stack(rows).mean(0))
-        return torch.stack(out)
+        return [Concept.of(concept.name, values[order]) for order in _orders(concept.name, at)]
+
+    def combined(self, scores: list[Tensor]) -> Tensor:
+        """(m,) mean over the shuffles."""
+        return torch.stack(scores).mean(0)
 
 
 def _orders(name: str, at: Setting) -> list[Tensor]:
@@ -256,18 +250,12 @@ class MatchedWidth(_Control):
         """Name of the scale."""
         return f"{concept.statistic} in {WIDTH} directions"
 
-    def scores(
-        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
-    ) -> Tensor:
-        """(layers, m) scores out of fold."""
-        out = []
-        for x in layers:
-            z = leading(x, WIDTH)
-            z = z / z.square().mean().sqrt()
-            # Each axis keeps its share of the variance: noise in the last ones is not amplified.
-            probes = fold_probes(z, concept.columns, fold, scale=False)
-            out.append(concept.score(by_fold(probes, z, fold)))
-        return torch.stack(out)
+    def predicted(self, x: Tensor, columns: Tensor, fold: Tensor) -> Tensor:
+        """(m, q) out-of-fold predictions from the leading directions."""
+        z = leading(x, WIDTH)
+        z = z / z.square().mean().sqrt()
+        # Each axis keeps its share of the variance: noise in the last ones is not amplified.
+        return by_fold(fold_probes(z, columns, fold, scale=False), z, fold)
 
 
 def leading(x: Tensor, width: int) -> Tensor:

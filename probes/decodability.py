@@ -13,21 +13,45 @@ from torch import Tensor
 from ringtest import blocks
 from ringtest.measure import Setting, measure
 from ringtest.probes.concepts import Concept
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.linear import cross_validated
 from ringtest.representations import input_points
 
 
 class RidgeProbe(LayerProbe):
-    """Cross-validated score of a ridge probe; subclasses say what they make of it."""
+    """Cross-validated score of a ridge probe; subclasses say of what, and what they make of it.
 
-    def scores(
-        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
-    ) -> Tensor:
-        """(layers, m) scores out of fold."""
-        return torch.stack(
-            [concept.score(cross_validated(x, concept.columns, fold)) for x in layers]
-        )
+    A layer is factored once for all concepts.
+    """
+
+    def asked(self, concept: Concept, at: Setting) -> list[Concept]:
+        """What probes are fitted to for the sake of a concept."""
+        return [concept]
+
+    def combined(self, scores: list[Tensor]) -> Tensor:
+        """(m,) one score a row, of (m,) scores for each of what was asked."""
+        (only,) = scores
+        return only
+
+    def predicted(self, x: Tensor, columns: Tensor, fold: Tensor) -> Tensor:
+        """(m, q) out-of-fold predictions of (m, q) columns from an (m, d) layer."""
+        return cross_validated(x, columns, fold)
+
+    def every(
+        self, layers: Sequence[Tensor], asked: Sequence[Concept], fold: Tensor, at: Setting
+    ) -> list[Tensor]:
+        """(layers, m) scores out of fold, for each concept."""
+        groups = [self.asked(concept, at) for concept in asked]
+        flat = [concept for group in groups for concept in group]
+        columns = torch.cat([concept.columns for concept in flat], dim=1)
+        widths = [concept.columns.shape[1] for concept in flat]
+
+        def one(x: Tensor) -> list[Tensor]:
+            parts = self.predicted(x, columns, fold).split(widths, dim=1)
+            scores = iter([c.score(part) for c, part in zip(flat, parts, strict=True)])
+            return [self.combined([next(scores) for _ in group]) for group in groups]
+
+        return [torch.stack(rows) for rows in zip(*side_by_side(one, layers), strict=True)]
 
 
 @measure
@@ -47,7 +71,7 @@ class Decodability(RidgeProbe):
 
 
 @measure
-class Selectivity(LayerProbe):
+class Selectivity(RidgeProbe):
     """Score of the probe minus its score on a control task.
 
     The control gives every input *type* a random label of the same frequencies; for continuous
@@ -67,17 +91,14 @@ class Selectivity(LayerProbe):
         """Name of the scale."""
         return f"{concept.statistic} over control"
 
-    def scores(
-        self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
-    ) -> Tensor:
-        """(layers, m) differences of scores out of fold."""
-        control = _control(concept, at)
-        out = []
-        for x in layers:
-            real = concept.score(cross_validated(x, concept.columns, fold))
-            fake = control.score(cross_validated(x, control.columns, fold))
-            out.append(real - fake)
-        return torch.stack(out)
+    def asked(self, concept: Concept, at: Setting) -> list[Concept]:
+        """The concept and its control."""
+        return [concept, _control(concept, at)]
+
+    def combined(self, scores: list[Tensor]) -> Tensor:
+        """(m,) differences of scores."""
+        real, control = scores
+        return real - control
 
 
 def _control(concept: Concept, at: Setting) -> Concept:

@@ -18,7 +18,7 @@ from ringtest.evidence import Evidence
 from ringtest.measure import Reading, Setting, measure
 from ringtest.measurement import Direction
 from ringtest.probes.concepts import Concept, concepts
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.predictive import fit_classes
 from ringtest.rows.checks import row_codes
 
@@ -132,10 +132,13 @@ class CodeLength(LayerProbe):
         """(layers, m) bits that each row costs."""
         assert concept.classes is not None
         told = _order(at)
+        codes, classes = concept.classes[told.rows], concept.columns.shape[1]
         out = torch.empty(len(layers), len(told.rows), dtype=torch.float64)
-        for i, x in enumerate(layers):
-            codes, classes = concept.classes[told.rows], concept.columns.shape[1]
-            out[i, told.rows] = lengths(x[told.rows].double(), codes, classes, told.ends)
+        out[:, told.rows] = torch.stack(
+            side_by_side(
+                lambda x: lengths(x[told.rows].double(), codes, classes, told.ends), layers
+            )
+        )
         return out
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:

@@ -14,29 +14,24 @@ _NO_DIRECTION = 1e-16
 """Share of the answers' variance under which a probe says one thing only: rounding."""
 
 
-def direction(x: Tensor, y: Tensor, scale: bool) -> Tensor:
-    """(d, q) weights, in the units of x, of a ridge probe fitted on (n, d) rows and (n, q) answers.
+def direction(x: Tensor, y: Tensor) -> Tensor:
+    """(d, q) weights of a ridge probe fitted on (n, d) rows and (n, q) answers, penalty 0.01 a row.
 
-    Penalty 0.01 a row, features standardised if ``scale``; exactly 0 for an answer or a feature
-    with one value.
+    Exactly 0 for an answer with one value. Rows are as
+    :meth:`ringtest.probes.slices.Slices.narrow` gives them: at one scale.
     """
     n, d = x.shape
     z = x - x.mean(0)
-    sd = z.square().mean(0).sqrt() if scale else torch.ones(d, dtype=x.dtype)
-    sd = torch.where(sd > 1e-9 * sd.max().clamp_min(1e-30), sd, torch.full_like(sd, torch.inf))
-    z = z / sd
     centred = torch.where((y == y[0]).all(0), 0.0, y - y.mean(0))
     penalty = margins.PROBE_RIDGE * n
     if n < d:
         inner = z @ z.T + penalty * torch.eye(n, dtype=x.dtype)
-        weights = z.T @ torch.linalg.solve(inner, centred)
-    else:
-        weights = ridge(z.T @ z, z.T @ centred, penalty)
-    in_units: Tensor = weights / sd[:, None]
-    return in_units
+        weights: Tensor = z.T @ torch.linalg.solve(inner, centred)
+        return weights
+    return ridge(z.T @ z, z.T @ centred, penalty)
 
 
-def cosines(parts: list[Tensor], answers: list[Tensor], scale: bool) -> Tensor:
+def cosines(parts: list[Tensor], answers: list[Tensor]) -> Tensor:
     """(k, k, q) cosines of the slices' probe directions in whitened space, column by column.
 
     Whitened by the covariance S within slices, pooled with equal weight: the cosine of S^1/2 w_a
@@ -47,13 +42,12 @@ def cosines(parts: list[Tensor], answers: list[Tensor], scale: bool) -> Tensor:
     Args:
         parts: (n_s, d) rows of each slice.
         answers: (n_s, q) their answers: class against the rest, or values.
-        scale: whether probes standardise.
     """
     if min(len(x) for x in parts) < 2:
         shape = (len(parts), len(parts), answers[0].shape[1])
         return torch.full(shape, math.nan, dtype=torch.float64)
     pairs = zip(parts, answers, strict=True)
-    weights = torch.stack([direction(x, y, scale) for x, y in pairs], 1)  # (d, k, q)
+    weights = torch.stack([direction(x, y) for x, y in pairs], 1)  # (d, k, q)
     total = torch.zeros(weights.shape[2], len(parts), len(parts), dtype=torch.float64)
     for x in parts:
         said = ((x - x.mean(0)) @ weights.flatten(1)).reshape(len(x), *weights.shape[1:])
@@ -65,7 +59,7 @@ def cosines(parts: list[Tensor], answers: list[Tensor], scale: bool) -> Tensor:
     return (total / (size[:, :, None] * size[:, None, :])).clamp(-1.0, 1.0).permute(1, 2, 0)
 
 
-def deletions(x: Tensor, y: Tensor, rows: tuple[Tensor, ...], group: Tensor, scale: bool) -> Tensor:
+def deletions(x: Tensor, y: Tensor, rows: tuple[Tensor, ...], group: Tensor) -> Tensor:
     """(g + 1, k, k) mean cosines without each jackknife group; the last is without none.
 
     The mean is over corresponding columns, with their sign: slices that use one direction for
@@ -77,12 +71,11 @@ def deletions(x: Tensor, y: Tensor, rows: tuple[Tensor, ...], group: Tensor, sca
         y: (m, q) answers.
         rows: row numbers of each slice.
         group: (m,) jackknife group of each row, from 0.
-        scale: whether probes standardise.
     """
     found = []
     for g in range(int(group.max()) + 2):
         kept = [r[group[r] != g] for r in rows]
-        found.append(cosines([x[r] for r in kept], [y[r] for r in kept], scale))
+        found.append(cosines([x[r] for r in kept], [y[r] for r in kept]))
     every = torch.stack(found)
     counts = every.isfinite().all(0)
     return torch.where(counts, every, 0.0).sum(-1) / counts.sum(-1)

@@ -14,7 +14,7 @@ from ringtest.estimate import NOTHING
 from ringtest.evidence import Evidence
 from ringtest.measure import Reading, Setting, measure
 from ringtest.probes.concepts import Concept
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.linear import fold_probes
 from ringtest.probes.training_rows import Scale, own, scale
 from ringtest.representations import standardised
@@ -44,7 +44,9 @@ class KSparse(LayerProbe):
         self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
     ) -> Tensor:
         """(layers, m) scores out of fold; NaN for a layer with no live unit in some fold."""
-        return torch.stack([concept.score(_predicted(x, concept, fold)) for x in layers])
+        return torch.stack(
+            side_by_side(lambda x: concept.score(_predicted(x, concept, fold)), layers)
+        )
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading a layer and concept; those without a live unit say so."""

@@ -29,9 +29,10 @@ class LayerAttribution(Similarity):
     ``usage.attribution`` explains, from the layer's mean state to its state at each row, summed
     over positions: (m, d1) and (m, d2) contributions of units, which add up to what the answer
     moves, at most 256 rows. About [-1, 1], higher is better: 1 for models whose rows are answered
-    by contributions that lie alike, up to rotation and scale, 0 in expectation for unrelated ones.
-    A contribution does not depend on the scale of its unit or of the logits. Models that answer
-    alike have some of it in any case: read it beside that of the members. Tokens have it, too.
+    by contributions that lie alike, up to rotation and scale, 0 in expectation for independent
+    ones. A contribution does not depend on the scale of its unit or of the logits. Models of the
+    same inputs that explain the same answers have some of it in any case (strangers about .3): read
+    it beside that of the members. Tokens have it, too.
 
     Source: Sundararajan et al. 2017 (integrated gradients); Dhamdhere et al. 2019 (of layers).
     """
@@ -39,6 +40,7 @@ class LayerAttribution(Similarity):
     id = "usage.layer_attribution"
     about = "CKA of what the units of the last hidden layer contribute to the answers"
     invariant_to = frozenset({PERMUTATION, SCALE, "logit scale"})
+    null_value = None
     statistic = SCALED % "cka of attributions"
     needs = frozenset({"sample", "gradients"})
     on = ("clean",)

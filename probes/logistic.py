@@ -1,4 +1,4 @@
-"""Logistic probes: all layers and folds at once."""
+"""Logistic probes: all folds of a layer at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ringtest.measure import NotMeasurable, Setting, measure
 from ringtest.probes.concepts import Concept
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.linear import narrow
 from ringtest.probes.softmax import Problems, solve
 from ringtest.probes.training_rows import Scale, own, scale
@@ -18,10 +18,9 @@ from ringtest.probes.training_rows import Scale, own, scale
 PENALTY: Final = 0.003
 """Penalty of a probe per row: scikit-learn's C is 1 / (PENALTY * training rows). A row's
 loss is about a third as curved as a square, so it shrinks about as much as a ridge probe's 0.01."""
-TOLERANCE: Final = 1e-6
-"""Largest entry of the gradient of the mean loss at which a probe counts as fitted."""
-AT_ONCE: Final = 2**22
-"""Numbers of a batch of layers: more memory helps no further."""
+TOLERANCE: Final = 1e-5
+"""Largest entry of the gradient of the mean loss at which a probe counts as fitted; scikit-learn's
+is 1e-4."""
 
 
 @measure
@@ -67,30 +66,17 @@ def logits(layers: Sequence[Tensor], codes: Tensor, count: int, fold: Tensor) ->
 
     Raises NotMeasurable if a probe does not converge.
     """
-    out: dict[int, Tensor] = {}
-    batch: dict[int, tuple[Tensor, Scale]] = {}
 
-    def finish() -> None:
-        rows = torch.stack([x for x, _ in batch.values()])
-        scales = [s for _, s in batch.values()]
-        found, solved = solve(Problems.of(rows, codes, count, scales, PENALTY), TOLERANCE)
+    def one(x: Tensor) -> Tensor:
+        wide = x.shape[1] > x.shape[0]
+        x = narrow(x)
+        at = scale(x, fold)
+        if wide:
+            at = Scale(at.weight, at.centre, torch.ones_like(at.inverse))
+        problems = Problems.of(x, codes, count, at, PENALTY)
+        theta, solved = solve(problems, TOLERANCE)
         if not solved:
             raise NotMeasurable("a logistic probe does not converge")
-        out.update(zip(batch, own(found, fold), strict=True))
-        batch.clear()
+        return own(problems.logits(theta), fold)
 
-    # Equal widths side by side, so that they share a batch.
-    for number in sorted(range(len(layers)), key=lambda i: layers[i].shape[1]):
-        x, rotated = narrow(layers[number])
-        found = scale(x, fold)
-        if rotated:
-            ones = torch.ones_like(found.inverse)
-            found = Scale(found.weight, found.centre, ones)
-        if batch:
-            like = next(iter(batch.values()))[0]
-            if like.shape != x.shape or (len(batch) + 1) * x.numel() > AT_ONCE:
-                finish()
-        batch[number] = (x, found)
-    if batch:
-        finish()
-    return [out[i] for i in range(len(layers))]
+    return side_by_side(one, layers)

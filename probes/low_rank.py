@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ringtest.measure import Setting, measure
 from ringtest.probes.concepts import Concept
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.linear import cross_validated
 
 RANK: Final = 2
@@ -38,6 +38,8 @@ class LowRank(LayerProbe):
         self, layers: Sequence[Tensor], concept: Concept, fold: Tensor, at: Setting
     ) -> Tensor:
         """(layers, m) scores out of fold."""
-        return torch.stack(
-            [concept.score(cross_validated(x, concept.columns, fold, rank=RANK)) for x in layers]
-        )
+
+        def one(x: Tensor) -> Tensor:
+            return concept.score(cross_validated(x, concept.columns, fold, rank=RANK))
+
+        return torch.stack(side_by_side(one, layers))

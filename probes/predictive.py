@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ringtest import margins
 from ringtest.measure import NotMeasurable
+from ringtest.probes.softmax import Problems, solve
+from ringtest.probes.training_rows import Scale
 
-_STEPS = 60
-"""Newton steps before a fit is given up: what converges does so in about ten."""
-_FLAT = 1e-10
-"""Norm of the gradient, per row, at which a fit is done."""
+_FLAT = 1e-9
+"""Largest entry of the gradient of the mean loss at which a fit is done: what it says is told in
+bits, and they are read one by one."""
 _LEAST_VARIANCE = 1e-12
 """Share of a value's variance that stays unexplained: 20 bits are the most that a code can save."""
 
@@ -66,25 +67,19 @@ class ClassProbe:
     """A fitted logistic probe. Classes that it was not shown have probability 0."""
 
     axes: Axes
-    weights: Tensor
-    """(r, s)"""
-    offset: Tensor
-    """(s,)"""
-    shown: Tensor
-    """(s,) codes of the classes among the rows it was fitted on."""
-    classes: int
+    theta: Tensor
+    """(classes, r + 1) weights and intercepts."""
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(b, d) rows to (b, classes) log-probabilities (natural), -inf for classes not shown."""
-        out = torch.full((rows.shape[0], self.classes), -torch.inf, dtype=torch.float64)
-        out[:, self.shown] = (self.axes(rows) @ self.weights + self.offset).log_softmax(1)
-        return out
+        """(b, d) rows to (b, classes) log-probabilities (natural), -1e30 for classes not shown."""
+        logits = torch.addmm(self.theta[:, -1], self.axes(rows), self.theta[:, :-1].T)
+        return logits.log_softmax(1)
 
 
 def fit_classes(
     rows: Tensor, codes: Tensor, classes: int, penalty: float = margins.PROBE_RIDGE
 ) -> ClassProbe:
-    """L2-logistic probe on standardised features, the intercept free, converged to rounding.
+    """L2-logistic probe on standardised features, the intercept free, converged almost to rounding.
 
     Args:
         rows: (n, d) float64 features of any width.
@@ -97,74 +92,13 @@ def fit_classes(
     Raises NotMeasurable if the fit does not converge.
     """
     axes = Axes.of(rows)
-    shown, y = torch.unique(codes, return_inverse=True)
-    # Two classes, each with half of the one vector w, would pay for w^2 / 4 twice: half as much.
-    strength = penalty * (2.0 if len(shown) == 2 else 1.0)
-    # In these units the curvature is about 1 in every direction, and Newton's steps are cheap.
-    unit = (0.25 * axes.variance + strength).rsqrt()
-    hot = torch.nn.functional.one_hot(y, len(shown)).double()
-    weights, offset = _newton(axes(rows) * unit, hot, strength * unit.square())
-    return ClassProbe(axes, unit[:, None] * weights, offset, shown, classes)
-
-
-def _newton(z: Tensor, y: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-    """(r, s) weights and (s,) offsets that minimise the mean loss of softmax regression.
-
-    Args:
-        z: (n, r) features.
-        y: (n, s) one-hot classes, each of which occurs.
-        penalty: (r,) of each feature's squared weights, halved.
-    """
-    z = torch.cat([z, torch.ones_like(z[:, :1])], 1) if z.shape[1] else torch.ones_like(y[:, :1])
-    penalty = torch.cat([penalty, penalty.new_zeros(1)])[:, None]
-    w = torch.zeros(z.shape[1], y.shape[1], dtype=torch.float64)
-    w[-1] = y.mean(0).log()
-
-    def loss(w: Tensor) -> tuple[float, Tensor]:
-        log_p = (z @ w).log_softmax(1)
-        return float(-(log_p * y).sum() / len(z) + 0.5 * (penalty * w.square()).sum()), log_p
-
-    value, log_p = loss(w)
-    for _ in range(_STEPS):
-        p = log_p.exp()
-        gradient = z.T @ (p - y) / len(z) + penalty * w
-        if float(gradient.norm()) <= _FLAT:
-            return w[:-1], w[-1]
-        step = -_solved(z, p, penalty, gradient)
-        slope, length = float((gradient * step).sum()), 1.0
-        while True:
-            new, log_p = loss(w + length * step)
-            # Near the end the loss falls by less than its own rounding.
-            if new <= value + 1e-4 * length * slope + 1e-13 * (1 + abs(value)) or length < 1e-9:
-                break
-            length /= 2
-        w, value = w + length * step, new
-    raise NotMeasurable("a logistic probe did not converge")
-
-
-def _solved(z: Tensor, p: Tensor, penalty: Tensor, gradient: Tensor) -> Tensor:
-    """Hessian^-1 gradient by conjugate gradients, as exact as Newton's convergence asks for."""
-    # Probes that are sure of most rows bend the loss unevenly: steps are scaled by the diagonal.
-    diagonal = (z.square().T @ (p * (1 - p)) / len(z) + penalty).clamp_min(1e-12)
-    found, left = torch.zeros_like(gradient), gradient
-    way = left / diagonal
-    size, norm = float((left * way).sum()), float(gradient.norm())
-    goal = min(0.5, norm**0.5) * norm
-    for _ in range(500):
-        moved = z @ way
-        turned = p * (moved - (p * moved).sum(1, keepdim=True))
-        bent = z.T @ turned / len(z) + penalty * way
-        curvature = float((way * bent).sum())
-        if not curvature > 0:
-            break
-        found = found + size / curvature * way
-        left = left - size / curvature * bent
-        if float(left.norm()) <= goal:
-            break
-        scaled = left / diagonal
-        size, before = float((left * scaled).sum()), size
-        way = scaled + size / before * way
-    return found if bool((found != 0).any()) else gradient
+    z = axes(rows)
+    weight = torch.full((1, len(z)), 1 / len(z), dtype=torch.float64)
+    plain = Scale(weight, z.new_zeros(1, z.shape[1]), z.new_ones(1, z.shape[1]))
+    theta, solved = solve(Problems.of(z, codes, classes, plain, penalty), _FLAT)
+    if not solved:
+        raise NotMeasurable("a logistic probe did not converge")
+    return ClassProbe(axes, theta[0])
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ringtest import margins
+from ringtest.condition import Role
 from ringtest.evidence import Evidence
 from ringtest.measure import ORTHOGONAL, PERMUTATION, SCALE, NotMeasurable, PairMeasure
 from ringtest.representations import in_unit_sd
@@ -56,11 +57,11 @@ class Similarity(PairMeasure):
     direction = "higher"
     range = (-1.0, 1.0)
     invariant_to = frozenset({PERMUTATION, ORTHOGONAL, SCALE})
-    null_value = 0.0
+    null_value: ClassVar[float | None] = 0.0
     default = False
     unit = "z"
     needs = frozenset({"sample"})
-    on = ("clean", "off_support", "certified", "unlabelled")
+    on: ClassVar[tuple[Role, ...]] = ("clean", "off_support", "certified", "unlabelled")
 
     def forms(self, evidence: Evidence) -> dict[str, Evidence]:
         """As it is, and with all units at one scale."""

@@ -20,7 +20,6 @@ from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
 from ringtest.probes.concepts import Concept
 from ringtest.probes.directions import deletions
-from ringtest.probes.linear import narrow
 from ringtest.probes.slices import Slices
 from ringtest.representations import damage, input_points
 from ringtest.tasks import AnyTask
@@ -72,14 +71,13 @@ class Sliced(ModelMeasure):
         raise NotImplementedError
 
     def entries(
-        self, x: Tensor, scale: bool, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """Estimate, statistic, slice and, for NaN, the reason; the summary first.
 
         Args:
-            x: (m, d) rows of a layer that varies, as :func:`ringtest.probes.linear.narrow` gives
-                them.
-            scale: whether probes standardise them.
+            x: (m, d) rows of a layer that varies, as :meth:`ringtest.probes.slices.Slices.narrow`
+                gives them.
             concept: the target.
             of: slices that can be compared.
             units: (m,) cluster code of each row, or None.
@@ -112,9 +110,8 @@ class Sliced(ModelMeasure):
         """What is to be said of a layer of (m, d) rows, or why nothing is."""
         found = [(NOTHING, self.summary(concept), of.column, why)]
         if not why:
-            x, rotated = narrow(rows)
             last = name == evidence.names[-1]
-            found = list(self.entries(x, not rotated, concept, of, units, last))
+            found = list(self.entries(of.narrow(rows), concept, of, units, last))
         place: dict[str, Any] = {"layer": name, "depth": evidence.depth(name)}
         return [
             Reading(e, s, concept="target", slice=where, reason=reason, **place)
@@ -127,14 +124,14 @@ class SliceMatrix(Sliced):
     """Matrices of slices: scores of each slice's probe in each, and cosines of their directions.
 
     Rows (m, d) and the target; slices as in ``probe.slice_transfer``, or k-means clusters of the
-    inputs (:func:`slices`). Ridge, penalty 0.01 a row, standardised. Read under any condition by
-    itself: the rows of a condition are split alike, and probes fitted on them. Readings, all in
-    [-1, 1], higher is better: for every layer and column the mean cosine over pairs of slices,
-    whitened (:func:`ringtest.probes.directions.cosines`), 1 if one direction serves all; for the
-    last hidden layer, as slice "COLUMN: a -> b", the score in b of the probe of a (own slice: out
-    of fold; else without a fold too, so that sizes are equal; a row of values scores at least -1),
-    and for a before b the cosine of their directions. Scores have the error of the rows scored;
-    cosines a jackknife over groups of rows, in which probes are fitted anew.
+    inputs (:func:`slices`). Ridge, penalty 0.01 a row, units at standard deviation 1 within slices.
+    Read under any condition by itself: the rows of a condition are split alike, and probes fitted
+    on them. Readings, all in [-1, 1], higher is better: for every layer and column the mean cosine
+    over pairs of slices, whitened (:func:`ringtest.probes.directions.cosines`), 1 if one direction
+    serves all; for the last hidden layer, as slice "COLUMN: a -> b", the score in b of the probe of
+    a (own slice: out of fold; else without a fold too, so that sizes are equal; a row of values
+    scores at least -1), and for a before b the cosine of their directions. Scores have the error of
+    the rows scored; cosines a jackknife over groups of rows, in which probes are fitted anew.
     """
 
     id = "probe.slice_matrix"
@@ -147,12 +144,12 @@ class SliceMatrix(Sliced):
         return "mean cosine of directions"
 
     def entries(
-        self, x: Tensor, scale: bool, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """The mean cosine; for the last layer also both matrices."""
         lame = of.obstacles(concept)
         groups = blocks.folds(x.shape[0], margins.JACKKNIFE_GROUPS, units)
-        table = deletions(x, concept.columns, of.rows, torch.from_numpy(groups), scale)
+        table = deletions(x, concept.columns, of.rows, torch.from_numpy(groups))
         found, reasons = {}, {}
         for a, b in combinations(range(len(of.rows)), 2):
             if bool(table[:, a, b].isfinite().all()):
@@ -168,7 +165,7 @@ class SliceMatrix(Sliced):
         for a, b in combinations(range(len(of.rows)), 2):
             cosine, why = found.get((a, b), NOTHING), reasons.get((a, b), "")
             yield cosine, "cosine of directions", of.pair(a, b), why
-        scores = of.scores(x, scale, concept)
+        scores = of.scores(x, concept)
         for a, b in product(range(len(of.rows)), repeat=2):
             why = lame[a] or lame[b]
             score = NOTHING if why else of.score(scores, a, b, units)
@@ -195,9 +192,9 @@ class SliceLoss(Sliced):
         return f"{concept.statistic} lost across slices"
 
     def entries(
-        self, x: Tensor, scale: bool, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """What is lost."""
         why = next((o for o in of.obstacles(concept) if o), "")
-        lost = NOTHING if why else of.lost(of.scores(x, scale, concept), units)
+        lost = NOTHING if why else of.lost(of.scores(x, concept), units)
         yield lost, self.summary(concept), of.column, why

@@ -10,7 +10,6 @@ from ringtest.estimate import NOTHING
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
 from ringtest.probes.concepts import Concept
-from ringtest.probes.linear import narrow
 from ringtest.probes.slices import Slices
 from ringtest.tasks import AnyTask
 
@@ -21,9 +20,8 @@ class SliceTransfer(ModelMeasure):
 
     Last hidden layer (m, d) and the target; two to ten slices of at least 100 rows of one group
     column, the largest if there are more, all slices weighted alike. Ridge, penalty 0.01 a row,
-    standardised, five folds. A row of a
-    concept with values scores at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one
-    direction serves all.
+    units at standard deviation 1 within slices, five folds. A row of a concept with values scores
+    at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one direction serves all.
     """
 
     id = "probe.slice_transfer"
@@ -46,14 +44,13 @@ class SliceTransfer(ModelMeasure):
         """One reading a group column; NaN where it has no two slices that are large enough."""
         assert at.task.targets is not None
         concept = Concept.of("target", at.task.targets[at.rows])
-        x, rotated = narrow(evidence.last)
         statistic = f"{concept.statistic} lost across slices"
         out = []
         for column, values in at.data.groups.items():
             slices = Slices.of(column, np.asarray(values)[at.rows], at)
             estimate = NOTHING
             if not slices.reason:
-                scores = slices.scores(x, not rotated, concept, steady=False)
+                scores = slices.scores(slices.narrow(evidence.last), concept)
                 estimate = slices.lost(scores, at.sample_units)
             out.append(
                 Reading(estimate, statistic, concept="target", slice=column, reason=slices.reason)

@@ -13,7 +13,8 @@ from ringtest import blocks, margins
 from ringtest.estimate import Estimate, weighted_mean
 from ringtest.measure import Setting
 from ringtest.probes.concepts import Concept
-from ringtest.probes.linear import by_fold, fold_probes
+from ringtest.probes.linear import by_fold, fold_probes, in_span
+from ringtest.probes.training_rows import RELATIVE
 
 Values = np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 
@@ -47,27 +48,37 @@ class Slices:
             _too_few(column, rows, units),
         )
 
-    def scores(self, x: Tensor, scale: bool, concept: Concept, steady: bool = True) -> Tensor:
+    def narrow(self, rows: Tensor) -> Tensor:
+        """(m, at most m) float64 rows for probes in slices, of (m, d) rows that vary.
+
+        Units have standard deviation 1 within slices, all slices weighted alike: a unit that says
+        above all which slice it is would hide what it says within them, and one that stands still
+        in some is not scaled up by what rounding leaves there.
+        """
+        x = rows.double()
+        x = x - x.mean(0)
+        parts = [x[own] for own in self.rows]
+        within = torch.stack([p.var(0, correction=0) for p in parts]).mean(0)
+        square = torch.stack([p.square().mean(0) for p in parts]).mean(0)
+        # Constant in every slice: at the scale of all rows, it weighs nothing in any.
+        within = torch.where(within > RELATIVE * square, within, square)
+        return in_span(x / torch.where(within > 0, within, 1.0).sqrt())
+
+    def scores(self, x: Tensor, concept: Concept) -> Tensor:
         """(k, m) score of each row by each slice's probe; NaN for rows of no slice.
 
         A row meets probes of one size only: its own slice's and the others' without a fold.
 
         Args:
-            x: (m, d) rows, as :func:`ringtest.probes.linear.narrow` gives them.
-            scale: whether to standardise them.
+            x: (m, d) rows, as :meth:`narrow` gives them.
             concept: to be decoded.
-            steady: whether units that are constant where a slice's probe is fitted, as in a
-                network with a part for each slice, surely weigh nothing. Else sums of squares may
-                round their variance to above 0, and their weight, which nothing in its own slice
-                shows, to anything. ``probe.slice_transfer`` goes without: its numbers are frozen.
         """
         out = torch.full((len(self.rows), x.shape[0]), torch.nan, dtype=torch.float64)
         for a, (own, own_fold) in enumerate(zip(self.rows, self.folds, strict=True)):
-            moved = x - _constant(x[own], own_fold) if steady else x
-            probes = fold_probes(moved[own], concept.columns[own], own_fold, scale)
+            probes = fold_probes(x[own], concept.columns[own], own_fold, scale=False)
             for rows, fold in zip(self.rows, self.folds, strict=True):
                 # Far outside its own slice a linear probe of values is wrong without bound.
-                score = concept.score(by_fold(probes, moved[rows], fold), rows).clamp_min(-1.0)
+                score = concept.score(by_fold(probes, x[rows], fold), rows).clamp_min(-1.0)
                 out[a, rows] = score
         return out
 
@@ -103,15 +114,6 @@ class Slices:
             why = Concept(concept.name, concept.columns[rows], classes).obstacle(fold)
             out.append(f"{self.column} {label}: {why}" if why else "")
         return out
-
-
-def _constant(x: Tensor, fold: Tensor) -> Tensor:
-    """(d,) value of each unit that is constant on all rows outside some fold; 0 for the others."""
-    out = torch.zeros_like(x[0])
-    for f in fold.unique():
-        rest = x[fold != f]
-        out = torch.where((rest == rest[0]).all(0), rest[0], out)
-    return out
 
 
 def _folds(rows: Tensor, units: NDArray[np.int64] | None) -> Tensor:

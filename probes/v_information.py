@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ringtest.measure import Setting, measure
 from ringtest.probes.concepts import Concept, folds
-from ringtest.probes.layer_probe import LayerProbe
+from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.predictive import fit_classes, fit_values, log_density
 
 
@@ -59,7 +59,8 @@ class VInformation(LayerProbe):
     ) -> Tensor:
         """(layers, m) bits saved on each row that was out of the fold."""
         gain = _class_gain if concept.classes is not None else _value_gain
-        return torch.stack([gain(x.double(), concept, fold) for x in layers]) / math.log(2)
+        found = side_by_side(lambda x: gain(x.double(), concept, fold), layers)
+        return torch.stack(found) / math.log(2)
 
 
 def _class_gain(x: Tensor, concept: Concept, fold: Tensor) -> Tensor:

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 import ringtest
@@ -77,7 +75,9 @@ def test_by_brute_force_no_probe_meets_a_row_that_it_was_fitted_on(rng, seen, se
     changed = x * [1, 2, -1, 0, 1] + 0.5 * rng.normal(size=(300, 5))
     task, statistic = ("classification", "accuracy") if kind == "classes" else ("regression", "R^2")
     got = read(x, changed, target, seen, setting, task=task, cluster=units)
-    rows = [np.float64(np.float32(v)) for v in (x, changed)]
+    both = np.float64(np.float32(np.concatenate([x, changed])))
+    within = [part.var(0) for part in np.split(both, 2)]
+    rows = np.split(both / np.sqrt(np.mean(within, axis=0)), 2)
     answers = np.eye(3)[y] if kind == "classes" else np.float64(target)[:, None]
     fold = blocks.folds(300, margins.PROBE_FOLDS, units)
     want = np.empty((2, 2))
@@ -86,9 +86,8 @@ def test_by_brute_force_no_probe_meets_a_row_that_it_was_fitted_on(rng, seen, se
             said = np.empty(answers.shape)
             for f in range(margins.PROBE_FOLDS):
                 fit = fold != f
-                probe = make_pipeline(
-                    StandardScaler(), Ridge(alpha=margins.PROBE_RIDGE * int(fit.sum()))
-                ).fit(rows[a][fit], answers[fit])
+                alpha = margins.PROBE_RIDGE * int(fit.sum())
+                probe = Ridge(alpha=alpha).fit(rows[a][fit], answers[fit])
                 said[~fit] = probe.predict(rows[b][~fit]).reshape(-1, answers.shape[1])
             if kind == "classes":
                 want[a, b] = (said.argmax(1) == y).mean()

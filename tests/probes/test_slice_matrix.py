@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
 from ringtest.measure import measures
 from ringtest.probes.directions import cosines, direction
 from ringtest.probes.linear import narrow
+from ringtest.probes.slices import Slices
 
 MATRIX, LOSS = measures["probe.slice_matrix"], measures["probe.slice_loss"]
 TRANSFER = measures["probe.slice_transfer"]
@@ -33,8 +33,13 @@ def error(estimate):
 
 
 def probe(x, y):
-    model = Ridge(alpha=margins.PROBE_RIDGE * len(x))
-    return make_pipeline(StandardScaler(), model).fit(x, y)
+    return Ridge(alpha=margins.PROBE_RIDGE * len(x)).fit(x, y)
+
+
+def one_scale(code, where):
+    """As probes see a layer: units at a standard deviation of 1 within slices."""
+    code = np.float64(np.float32(code))
+    return code / np.sqrt(np.mean([code[where == s].var(0) for s in np.unique(where)], axis=0))
 
 
 def whitened_cosines(parts, answers):
@@ -43,7 +48,7 @@ def whitened_cosines(parts, answers):
     found = []
     for p, a in zip(parts, answers, strict=True):
         model = probe(p, a)
-        found.append(spread @ (model[1].coef_.reshape(a.shape[1], -1) / model[0].scale_).T)
+        found.append(spread @ model.coef_.reshape(a.shape[1], -1).T)
     unit = np.stack([w / np.linalg.norm(w, axis=0) for w in found])  # (k, d, q)
     return np.einsum("adc,bdc->abc", unit, unit).mean(-1)
 
@@ -68,7 +73,7 @@ def test_both_matrices_by_brute_force(rng, seen, setting, kind):
         y = (np.stack([y + code[:, 2], code[:, 3] ** 2], 1)).astype(np.float32)
     task = "classification" if kind == "classes" else "regression"
     got = read(MATRIX, code, y, where, seen, setting, task=task)
-    x = np.float64(np.float32(code))
+    x = one_scale(code, where)
     answers = np.eye(3)[y] if kind == "classes" else y.astype(np.float64)
     rows = {s: np.flatnonzero(where == s) for s in "abc"}
     folds = {s: blocks.folds(len(r), margins.PROBE_FOLDS) for s, r in rows.items()}
@@ -108,7 +113,7 @@ def test_the_error_of_a_cosine_is_a_jackknife_of_probes_fitted_anew(rng, seen, s
     units = None if clusters is None else np.arange(450) // 9
     got = read(MATRIX, code, y, where, seen, setting, cluster=units)
     group = blocks.folds(450, margins.JACKKNIFE_GROUPS, units)
-    x, hot = np.float64(np.float32(code)), np.eye(3)[y]
+    x, hot = one_scale(code, where), np.eye(3)[y]
     without = []
     for g in range(20):
         kept = [np.flatnonzero((where == s) & (group != g)) for s in "abc"]
@@ -152,12 +157,13 @@ def test_wide_layers_have_the_same_directions(rng, d):
     """Wider than a slice is long, the weights come from its rows; scikit-learn solves both."""
     x, y = rng.normal(size=(60, d)) * np.exp(rng.normal(size=d)), rng.normal(size=(60, 2))
     x[:, 3] = 0.1
+    x = StandardScaler().fit_transform(x)
     model = probe(x, y)
-    got = direction(torch.as_tensor(x), torch.as_tensor(y), True)
-    np.testing.assert_allclose(got.T, model[1].coef_ / model[0].scale_, atol=1e-9)
-    # Rotated, nobody standardises: the same answers.
-    turned, rotated = narrow(torch.as_tensor(x))
-    got = turned @ direction(turned, torch.as_tensor(y), not rotated)
+    got = direction(torch.as_tensor(x), torch.as_tensor(y))
+    np.testing.assert_allclose(got.T, model.coef_, atol=1e-9)
+    # Rotated into their span: the same answers.
+    turned = narrow(torch.as_tensor(x))
+    got = turned @ direction(turned, torch.as_tensor(y))
     want = model.predict(x) - y.mean(0)
     np.testing.assert_allclose(got - got.mean(0), want, atol=1e-7)
 
@@ -236,6 +242,13 @@ def test_opposite_answers_on_one_direction_are_no_shared_probe(rng, seen, settin
     assert got["accuracy", "last", "site: 0 -> 1"].estimate.value < 0.1
 
 
+def cosine(parts, answers):
+    """Of the first answer in two slices of a layer."""
+    rows = torch.arange(sum(map(len, parts))).split([len(p) for p in parts])
+    x = Slices("site", ("a", "b"), rows, ()).narrow(torch.cat(parts))
+    return float(cosines([x[r] for r in rows], answers)[0, 1, 0])
+
+
 def test_where_slices_lie_is_no_direction(rng):
     """Half of the layer only says which slice it is; whitened on all rows, that would decide."""
     y = rng.normal(size=(400, 1))
@@ -244,7 +257,7 @@ def test_where_slices_lie_is_no_direction(rng):
     x = np.hstack([y + 0.1 * rng.normal(size=(400, 1)), site])
     parts = [torch.as_tensor(x[where == s]) for s in (0, 1)]
     answers = [torch.as_tensor(y[where == s]) for s in (0, 1)]
-    assert float(cosines(parts, answers, True)[0, 1, 0]) > 0.99
+    assert cosine(parts, answers) > 0.99
 
 
 def test_whitened_cosines_do_not_see_how_a_layer_is_stretched(rng):
@@ -252,11 +265,10 @@ def test_whitened_cosines_do_not_see_how_a_layer_is_stretched(rng):
     parts = [torch.as_tensor(rng.normal(size=(300, 3)) * [100, 1, 1]) for _ in range(2)]
     answers = [p[:, [k]] + 0.01 * p[:, [0]] for k, p in enumerate(parts, 1)]
     # Each answer is half its own unit and half the shared one: 1/2, whatever the scale of units.
-    assert float(cosines(parts, answers, True)[0, 1, 0]) == pytest.approx(0.5, abs=0.1)
-    same = cosines([p * torch.tensor([1e-3, 9.0, 1]) for p in parts], answers, True)
-    assert float(same[0, 1, 0]) == pytest.approx(
-        float(cosines(parts, answers, True)[0, 1, 0]), abs=1e-9
-    )
+    found = cosine(parts, answers)
+    assert found == pytest.approx(0.5, abs=0.1)
+    same = cosine([p * torch.tensor([1e-3, 9.0, 1]) for p in parts], answers)
+    assert same == pytest.approx(found, abs=1e-9)
 
 
 # -- where slices come from ------------------------------------------------------------------------

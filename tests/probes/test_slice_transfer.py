@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import Ridge
 
 from ringtest import blocks, margins
 from ringtest.compare import pair
@@ -50,22 +51,65 @@ def test_one_direction_each_is_lost_across_slices(rng, seen, setting):
     assert 0.35 < r.estimate.value < 0.6
 
 
+def within_slices(code, where):
+    """Units at a standard deviation of 1 within slices."""
+    code = np.float64(np.float32(code))
+    spread = np.sqrt(np.mean([code[where == s].var(0) for s in np.unique(where)], axis=0))
+    return (code - code.mean(0)) / np.where(spread > 1e-6, spread, 1)
+
+
+def by_live_units(code, y, where):
+    """Own score less the others', by scikit-learn on the units that vary in a probe's slice."""
+    code = within_slices(code, where)
+    slices = [np.flatnonzero(where == s) for s in range(3)]
+    fold = blocks.folds(len(slices[0]), margins.PROBE_FOLDS)
+    right = np.empty((3, 3))
+    for a, own in enumerate(slices):
+        live = np.ptp(code[own], axis=0) > 1e-9
+        for b, rows in enumerate(slices):
+            said = np.empty(len(rows))
+            for f in range(margins.PROBE_FOLDS):
+                fit, left = own[fold != f], rows[fold == f]
+                model = Ridge(margins.PROBE_RIDGE * len(fit))
+                model.fit(code[np.ix_(fit, live)], 2 * y[fit] - 1)
+                said[fold == f] = model.predict(code[np.ix_(left, live)]) > 0
+            right[a, b] = (said == y[rows]).mean()
+    others = (right.sum(0) - np.diag(right)) / 2
+    return float((np.diag(right) - others).mean())
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_part_for_each_slice_or_one_beside_units_that_stand_still(rng, seen, setting, split):
+    """Units at rest lie anywhere but at 0: rounding in sums of squares must give them no weight."""
+    n, d = 900, 12
+    where, y = np.arange(n) % 3, rng.integers(0, 2, size=n)
+    code = np.maximum((2 * y - 1)[:, None] + rng.normal(size=(n, d)), 0)
+    rest = rng.uniform(0.1, 2, size=(3, d))
+    part = np.arange(d) % 3
+    moves = part == where[:, None] if split else np.broadcast_to(part == 0, (n, d))
+    code = np.where(moves, code, rest[0] if split else rest[where]).astype(np.float32)
+    (r,) = read(code, rng.normal(size=(n, 2)).astype(np.float32), y, where, seen, setting)
+    want = by_live_units(code.astype(np.float64), y, where)
+    assert r.estimate.value == pytest.approx(want, abs=1e-9)
+    assert r.estimate.value > 0.3 if split else abs(r.estimate.value) < 0.03
+
+
 def test_values_by_hand(rng, seen, setting):
     """Own and lent probes alike leave out a fold."""
     x, y, where = data(rng, 300, 2)
     code = torch.as_tensor(rng.normal(size=(300, 3)) + y[:, None]).float()
     (r,) = ENTRY.read(seen(code), setting(x, y, groups={"domain": where}))
     c = Concept.of("target", y)
-    from ringtest.probes.linear import cross_validated
-
+    z = torch.as_tensor(within_slices(code.numpy(), where))
     want = []
     for s in (0, 1):
         mine, other = np.flatnonzero(where == s), np.flatnonzero(where != s)
-        z = code.double()
         fold = torch.as_tensor(blocks.folds(150, margins.PROBE_FOLDS))
-        own = c.score(cross_validated(z[mine], c.columns[mine], fold), torch.as_tensor(mine))
-        lent = by_fold(fold_probes(z[other], c.columns[other], fold), z[mine], fold)
-        want.append(float((own - c.score(lent, torch.as_tensor(mine))).mean()))
+        scores = []
+        for rows in (mine, other):
+            probes = fold_probes(z[rows], c.columns[rows], fold, scale=False)
+            scores.append(c.score(by_fold(probes, z[mine], fold), torch.as_tensor(mine)))
+        want.append(float((scores[0] - scores[1]).mean()))
     assert r.estimate.value == pytest.approx(np.mean(want), abs=1e-9)
 
 
@@ -146,7 +190,7 @@ def test_each_row_of_values_scores_at_least_minus_1(rng, seen, setting):
     code, y, where = far_apart(rng)
     code[:, 0] -= 48.0 * where  # two apart: the lines cross, and the slices overlap
     r = regressed(code, y, where, seen, setting)
-    z = torch.as_tensor(code.astype(np.float32)).double()
+    z = torch.as_tensor(within_slices(code, where))
     t = torch.as_tensor(y).double()[:, None]
     variance = float(t.var(unbiased=False))
     fold = torch.as_tensor(blocks.folds(200, margins.PROBE_FOLDS))
@@ -155,7 +199,8 @@ def test_each_row_of_values_scores_at_least_minus_1(rng, seen, setting):
         mine, other = np.flatnonzero(where == s), np.flatnonzero(where != s)
         scores = []
         for rows in (mine, other):
-            found = by_fold(fold_probes(z[rows], t[rows], fold), z[mine], fold)
+            probes = fold_probes(z[rows], t[rows], fold, scale=False)
+            found = by_fold(probes, z[mine], fold)
             raw = 1 - ((found - t[mine]) ** 2)[:, 0] / variance
             ends += int((raw < -1).sum())
             scores.append(np.maximum(raw.numpy(), -1))

@@ -32,12 +32,13 @@ IDS = (
     "usage.erasure",
     "usage.infidelity",
     "usage.interchange",
+    "usage.layer_attribution",
     "usage.sensitivity",
 )
 EVERY = [pytest.param(measures[i], id=i) for i in IDS]
 INSIDE = [p for p in EVERY if "layers" in p.values[0].needs]
 KINDS = ("permutation", "orthogonal", "linear", "scale", "logit scale")
-N, WIDTH = 300, 8
+N, WIDTH = 200, 8
 
 
 class Net(nn.Module):
@@ -151,7 +152,9 @@ def test_values_lie_in_their_range_and_come_with_an_error(entry) -> None:
     low, high = entry.range
     for e in measured:
         assert isinstance(e, Estimate)
-        assert low - 1e-9 <= e.value <= high + 1e-9
+        # Similarities are compared on another scale than the one that their range is on.
+        value = entry.raw(e.value) if isinstance(entry, PairMeasure) else e.value
+        assert low - 1e-9 <= value <= high + 1e-9
         assert inference.standard_error(e) >= 0
         assert e.n > 0
     if entry.id in ("usage.erasure", "usage.interchange"):
@@ -244,8 +247,8 @@ def test_what_it_declares_not_to_see_changes_nothing(entry, kind: str) -> None:
     if kind not in entry.invariant_to:
         pytest.skip("not declared: the opposite is tested below")
     data, before = table(), plain(entry)
-    # Function measures see no more of one surgery than of another.
-    for seed in range(2 if "layers" in entry.needs else 1):
+    # Function measures see no more of one surgery than of another, and there is one logit scale.
+    for seed in range(2 if "layers" in entry.needs and kind != "logit scale" else 1):
         net = operated(NETS[0], kind, seed)
         if kind != "logit scale":
             with torch.no_grad():
@@ -267,10 +270,10 @@ def test_what_it_does_not_declare_it_can_see(entry, kind: str) -> None:
     if kind in entry.invariant_to:
         pytest.skip("declared: tested above")
     data, before = table(), plain(entry)
-    moved = [
-        apart(before, values(entry, operated(NETS[0], kind, s), NETS[1], data)) for s in (0, 1)
-    ]
-    assert max(moved) > 1e-3
+    assert any(
+        apart(before, values(entry, operated(NETS[0], kind, s), NETS[1], data)) > 1e-3
+        for s in (0, 1)
+    )
 
 
 # -- null, direction, duplicates -------------------------------------------------------------------
@@ -390,7 +393,7 @@ def test_a_model_that_broke_since_gives_no_number(entry, broken: str) -> None:
     assert hooks(net) == 0
 
 
-def test_the_six_are_all_that_run_a_model() -> None:
+def test_these_are_all_that_run_a_model() -> None:
     """Another one has to be added here, where it is held to the contract."""
     running = {m.id for m in measures if m.needs & {"model", "gradients"} and m.area == "probes"}
     assert set(IDS) <= running
