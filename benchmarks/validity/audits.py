@@ -100,12 +100,12 @@ def case(
     ``references`` of one's own take the place of the world's, for the views that ask for `OWN`;
     ``looks`` names the roles of the conditions, or conditions themselves, that are looked at.
     """
-    models = _models(world)
+    everyone = models(world)
     found = [_references(world, f, chunk.architecture) for f in (REFERENCES, DISTILLED_REFERENCES)]
-    honest = [models[n] for names in found for n in names] if references is None else references
+    honest = [everyone[n] for names in found for n in names] if references is None else references
     made = road.prepare(
         list(cache.teacher(world).values()),
-        {name: models[name] for name in chunk.students},
+        {name: everyone[name] for name in chunk.students},
         data or audit_data(world),
         world.task,
         references=list(honest) or None,
@@ -131,7 +131,8 @@ def viewed(world: World, chunk: Chunk, made: Case, view: View) -> Case:
 
 
 @lru_cache(maxsize=2)
-def _models(world: World) -> dict[str, nn.Module]:
+def models(world: World) -> dict[str, nn.Module]:
+    """All models of a world by name."""
     return {n: m for _, found in cache.everything(world) for n, m in found.items()}
 
 

@@ -52,7 +52,7 @@ def key(world: World, batch: Batch) -> str:
     """Digest of what decides the weights of a batch."""
     own = batch if batch.family == MEMBERS else (_member_batch(world), batch)
     parts = [_rows(world.name, *world.train, world.data[0], world.home, world.majority)]
-    parts += [_code(f) for f in sorted(_files(world, batch))]
+    parts += [code(f) for f in sorted(_files(world, batch))]
     parts += [_told(own), str(sorted(world.steps.items()))]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]
 
@@ -83,7 +83,7 @@ def _told(value: Any) -> str:
 
 
 @lru_cache
-def _code(file: str) -> str:
+def code(file: str) -> str:
     """Digest of a source without its comments and docstrings."""
     tree = ast.parse(Path(file).read_text("utf-8"))
     for node in ast.walk(tree):

@@ -45,7 +45,7 @@ def _key(made: Case, stage: Stage, views: Mapping[str, View]) -> str:
         _rows(made.data, stage),
         str(made.seed),
         torch.__version__,
-        _code(),
+        code(),
         repr(list(views.items())),
     ]
     parts += [f"{m.name}={m.weights_hash}" for m in made.models]
@@ -65,7 +65,7 @@ def _rows(data: AuditData, stage: Stage) -> str:
 
 
 @lru_cache
-def _code() -> str:
+def code() -> str:
     """Digest of the sources of all measures and conditions, without the file of the margins."""
     from ringtest.condition import conditions
     from ringtest.measure import measures

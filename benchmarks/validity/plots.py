@@ -114,3 +114,23 @@ def power(frame: pd.DataFrame, path: Path) -> None:
         ax.legend(frameon=False, loc="lower right")
     axes[0].set_ylabel("share of audits")
     save(figure, path)
+
+
+def measures(table: pd.DataFrame, path: Path) -> None:
+    """AUROC of every measure alone, with its interval, by place; judged measures above."""
+    sns.set_theme(style="whitegrid", font_scale=0.85)
+    known = table[table["AUROC"].notna()]
+    names = list(dict.fromkeys(known["measure"]))
+    places = list(dict.fromkeys(known["place"]))
+    figure, ax = plt.subplots(figsize=(8, 0.27 * len(names) + 1.2))
+    for colour, (i, place) in zip(sns.color_palette("colorblind"), enumerate(places), strict=False):
+        mine = known[known["place"] == place]
+        at = [names.index(n) + 0.22 * (i - (len(places) - 1) / 2) for n in mine["measure"]]
+        ax.hlines(at, mine["from"], mine["to"], color=colour, lw=1.4, alpha=0.7)
+        ax.plot(mine["AUROC"], at, "o", ms=4.5, color=colour, label=place)
+    ax.axvline(0.5, color="#444", lw=0.8, ls="--")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="AUROC, sound against fractured (95 % by family)", xlim=(-0.02, 1.02))
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncol=len(places), frameon=False)
+    save(figure, path)

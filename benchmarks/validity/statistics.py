@@ -6,6 +6,7 @@ Specimens of one family are no independent witnesses, so families are what is re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,61 @@ def by_family(
     known = np.array(found)[~np.isnan(found)]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
     return statistic(*arrays), float(low), float(high)
+
+
+def auroc_by_family(
+    frame: pd.DataFrame, after: str, before: str = "", within: bool = False
+) -> Interval:
+    """AUROC of a column, or what it gains over another, with its interval from families.
+
+    The same resamples as :func:`by_family`, all at once: a hundredth of the time.
+
+    Args:
+        frame: ``world``, ``family``, ``bad`` and the columns; rows in which one is NaN are left
+            out, from both.
+        after: the score.
+        before: the score whose AUROC is taken off; none: of ``after`` alone.
+        within: the mean of the AUROCs of the worlds in place of that of all specimens.
+    """
+    columns = [after, before] if before else [after]
+    frame = frame[frame[columns].notna().all(axis=1)]
+    if not len(frame):
+        return NOTHING
+    codes = frame.groupby(["world", "family"], sort=True).ngroup().to_numpy()
+    families = int(codes.max()) + 1
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(families, size=(RESAMPLES, families))
+    counts = np.stack([np.bincount(d, minlength=families) for d in drawn])
+    weights = np.concatenate([np.ones((1, len(frame))), counts[:, codes]])
+    parts = [w for _, w in frame.groupby("world").indices.items()] if within else [slice(None)]
+    found = _mean_area(frame, after, weights, parts)
+    if before:
+        found = found - _mean_area(frame, before, weights, parts)
+    known = found[1:][~np.isnan(found[1:])]
+    low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
+    return float(found[0]), float(low), float(high)
+
+
+def _mean_area(
+    frame: pd.DataFrame, column: str, weights: NDArray[np.float64], parts: Sequence[Any]
+) -> NDArray[np.float64]:
+    """(r,) mean over the parts in which both truths have weight."""
+    scores, bad = frame[column].to_numpy(float), frame["bad"].to_numpy(bool)
+    each = np.stack([areas(scores[p], bad[p], weights[:, p]) for p in parts])
+    count = (~np.isnan(each)).sum(0)
+    return np.where(count > 0, np.nansum(each, axis=0) / np.maximum(count, 1), np.nan)
+
+
+def areas(
+    scores: NDArray[np.float64], bad: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(r,) AUROC under each of (r, n) weights of n scores; NaN where a truth has no weight."""
+    values = np.unique(scores)
+    at = (scores[:, None] == values).astype(float)
+    sound, fractured = weights[:, ~bad] @ at[~bad], weights[:, bad] @ at[bad]
+    below = np.cumsum(sound, axis=1) - sound / 2
+    pairs = sound.sum(1) * fractured.sum(1)
+    return np.where(pairs > 0, (fractured * below).sum(1) / np.where(pairs > 0, pairs, 1), np.nan)
 
 
 def shown(interval: Interval, percent: bool = True) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ringtest import AuditData
+from ringtest import AuditData, road
 from ringtest.cells.store import pack
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,93 @@ def test_another_set_from_elsewhere_is_all_that_is_looked_at_again(bench, monkey
         for key, content in by_condition.items():
             same = pack(content) == pack(whole[view][key])
             assert same == (key not in again), (view, key)
+
+
+def test_what_is_read_besides_is_what_an_audit_says_of_it(bench, monkeypatch):
+    from benchmarks.validity import audits, cache, readings, tables
+    from benchmarks.validity.worlds import load
+
+    ids = ("probe.mean_difference", "similarity.rsa", "structure.effective_rank", "similarity.cka")
+    monkeypatch.setattr(readings, "measures", [m for m in readings.measures if m.id in ids])
+    sample = readings.drawn(tables.counted(chosen(bench[2]).reset_index()), 0.2)
+    assert dict(sample["truth"].value_counts()) == {"fractured": 2, "sound": 2}
+    asked = readings.Asked("tiny", dict(zip(sample["name"], sample["rank"], strict=True)), 0.2)
+    found = readings.harms(asked)
+    seen = {(f["name"], f["measure"], f["statistic"], f["place"]): f["harm"] for f in found}
+    # Probes need targets, which hold under noise; what needs none is read farther away.
+    assert {f["place"] for f in found if f["measure"] == ids[0]} == {"clean", "noise"}
+    assert {f["place"] for f in found if f["measure"] == ids[1]} == {"clean", "off support"}
+    assert len(seen) == len(found) == 4 * (2 + 2 + 2 * 2 + 2)
+
+    world, name = load("tiny"), sample["name"].iloc[0]
+    data = AuditData(*world.data, concepts=dict(world.audit["groups"]), **world.audit)
+    case = road.prepare(
+        list(cache.teacher(world).values()), audits.models(world)[name], data,
+        cells=[(m, "clean") for m in ids],
+    )  # fmt: skip
+    case = replace(case, plan=replace(case.plan, stages=case.plan.stages[:1]))
+    (rows,) = road.run(case, lambda *_: None)[0].values()
+    probes = [r.harm for r in rows if r.measure == ids[0] and r.params["depth"] == 1]
+    assert len(probes) == 2  # the target, and the group column as a concept
+    assert seen[name, ids[0], "", "clean"] == pytest.approx(np.mean(probes))
+    (rank,) = [
+        r.harm
+        for r in rows
+        if r.measure == ids[2] and r.statistic == "entropy rank" and r.params["depth"] == 1
+    ]
+    assert seen[name, ids[2], "entropy", "clean"] == pytest.approx(rank)
+
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("models were run again")
+
+    monkeypatch.setattr(readings.evidence, "gather", refuse)
+    assert repr(readings.harms(asked)) == repr(found)
+
+
+def test_the_question_of_measures_has_its_tables_and_its_picture(bench, monkeypatch):
+    from benchmarks.validity.questions import measures
+
+    cases, truths, _, out = bench
+
+    def harms(asked):
+        lost = {"harm": float("nan"), "reason": "layer 3 has no unit"}
+        return [
+            {"world": asked.world, "name": name, "place": "clean", "statistic": "", **line}
+            for i, name in enumerate(asked.ranks)
+            for line in (
+                {"measure": "similarity.cka", "harm": 0.1 * i, "reason": ""},
+                {"measure": "similarity.rsa", "harm": truths[asked.world, name].fall, "reason": ""},
+                {"measure": "usage.made_up", **(lost if i else {"harm": 0.0, "reason": ""})},
+            )
+        ]
+
+    monkeypatch.setattr(measures.readings, "harms", harms)
+    found = measures.answer(None, cases, truths)
+    alone, added, lost, sample = found.values()
+    assert [m.split(" ")[0] for m in alone["measure"]] == [
+        "similarity.cka", "similarity.rsa", "usage.made_up"
+    ]  # fmt: skip
+    fall = float(alone["AUROC, pooled"][1].split(" ")[0])
+    assert fall > 0.9
+    assert alone["AUROC, pooled"][2] == "–"
+    assert list(added["measure"]) == list(alone["measure"])
+    # One world has no others to set a margin: nobody is caught or accused by it.
+    assert added["gain"][0].startswith("0.000")
+    asked = int(sample["drawn"].sum() + sample["further inconclusive"].sum())
+    assert lost[["reason", "readings"]].to_numpy().tolist() == [["layer # has no unit", asked - 1]]
+    measures.draw(found, out)
+    assert (out / "measures.svg").stat().st_size > 5_000
+
+
+def test_strength_is_what_a_gain_is_measured_from(bench):
+    from benchmarks.validity.adding import two_largest
+
+    frame = bench[2]
+    ratios = frame[[c for c in frame if c.startswith("ratio ")]]
+    mean = two_largest(ratios.to_numpy(float).T)
+    known = frame["strength"].notna().to_numpy()
+    assert np.isnan(mean[~known]).all()
+    assert mean[known] / (1 + mean[known]) == pytest.approx(frame["strength"][known], abs=1e-9)
 
 
 def test_floors_come_from_honest_specimens_alone(bench):

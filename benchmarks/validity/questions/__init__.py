@@ -1,7 +1,7 @@
 """The open questions about nulls and floors, one file each: what was tried, and what it showed.
 
-Each file has ``answer(pool, cases, truths) -> {title: table}``; `docs/validity.md` draws the
-conclusions. The letters are those of the page.
+Each file has ``answer(pool, cases, truths) -> {title: table}``, and may have ``draw(tables, out)``
+for a picture of them; `docs/validity.md` draws the conclusions. The letters are those of the page.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ QUESTIONS = {
     "h": ("joint",),
     "i": ("domain",),
     "j": ("dictionary",),
+    "k": ("measures",),
 }
 """Letter -> modules of this folder."""
 
@@ -39,9 +40,13 @@ def train(pool: ProcessPoolExecutor | None, worlds: Sequence[str]) -> None:
 def answer(
     pool: ProcessPoolExecutor | None, cases: Sequence[Case], truths: Truths, out: Path
 ) -> None:
-    """Answer all questions; writes question-LETTER.md."""
+    """Answer all questions; writes question-LETTER.md, and pictures."""
     for letter, names in QUESTIONS.items():
         found = {}
         for name in names:
-            found |= import_module(f"{__name__}.{name}").answer(pool, cases, truths)
+            module = import_module(f"{__name__}.{name}")
+            mine = module.answer(pool, cases, truths)
+            if hasattr(module, "draw"):
+                module.draw(mine, out)
+            found |= mine
         report.write(out / f"question-{letter}.md", found)
