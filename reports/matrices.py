@@ -92,8 +92,9 @@ def _pair(title: str, entries: dict[str, Measurement], statistic: str) -> Pair:
     teacher = np.full((len(ends), len(ends)), math.nan)
     student = teacher.copy()
     given = set(labels.values())
-    mirrored = not any((b, a) in given for a, b in given)
-    if mirrored and "cosine" in statistic:
+    # What is the same both ways; a score that was read one way alone says nothing of the other.
+    mirrored = "cosine" in statistic and not any((b, a) in given for a, b in given)
+    if mirrored:
         np.fill_diagonal(teacher, 1.0)
         np.fill_diagonal(student, 1.0)
     for text, row in entries.items():

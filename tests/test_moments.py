@@ -123,9 +123,10 @@ def test_independent_gaussians_are_near_zero_where_biased_cka_says_point_nine():
         g = np.random.default_rng(seed)
         x, y = g.normal(size=(50, 500)), g.normal(size=(50, 500))
         got.append(cka(torch.as_tensor(x), torch.as_tensor(y)))
+        biased.append(cka(torch.as_tensor(x), torch.as_tensor(y), debiased=False))
         a, b = x - x.mean(0), y - y.mean(0)
         cross, own = (a.T @ b), (np.linalg.norm(a @ a.T) * np.linalg.norm(b @ b.T))
-        biased.append(np.linalg.norm(cross) ** 2 / own)
+        assert biased[-1] == pytest.approx(np.linalg.norm(cross) ** 2 / own, abs=1e-12)
     assert np.mean(biased) == pytest.approx(0.909, abs=0.01)
     assert abs(np.mean(got)) < 4 * np.std(got) / math.sqrt(20) + 1e-3
     assert max(map(abs, got)) < 0.2

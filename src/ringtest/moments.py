@@ -151,10 +151,18 @@ def _moved(s: dict[str, Tensor], n: int, a: Tensor, b: Tensor) -> dict[str, Tens
     }
 
 
-def cka(x: Tensor, y: Tensor) -> float:
-    """Debiased linear CKA of (n, p) and (n, q) rows in one pass; in about [-1, 1], 1 is alike."""
+def cka(x: Tensor, y: Tensor, debiased: bool = True) -> float:
+    """Linear CKA of (n, p) and (n, q) rows in one pass; 1 is alike.
+
+    Debiased it lies in about [-1, 1], 0 in expectation for independent codes. As it was first
+    published it lies in [0, 1] and is sqrt(p q / ((n + p) (n + q))) for independent Gaussians,
+    .91 for 500 units on 50 rows: that is for comparison with other tools, and judged nowhere.
+    """
     cross, own_x, own_y = Moments().update(x, y), Moments().update(x), Moments().update(y)
-    return float(ratio(cross.hsic(), own_x.hsic(), own_y.hsic()))
+    if debiased:
+        return float(ratio(cross.hsic(), own_x.hsic(), own_y.hsic()))
+    shared, *own = (m.covariance.norm() for m in (cross, own_x, own_y))
+    return float(shared.square() / (own[0] * own[1]))
 
 
 def ridge(xx: Tensor, xy: Tensor, penalty: Tensor | float) -> Tensor:

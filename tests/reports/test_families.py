@@ -270,6 +270,15 @@ def test_cosines_are_mirrored_with_a_diagonal_of_one():
     assert pair.student[1, 1] == 1
 
 
+def test_a_score_that_was_read_one_way_is_not_shown_the_other():
+    """As of an earlier layer under a condition: clean -> here alone."""
+    rows = [r for r in matrix("condition", "ab", lambda a, b: SCORES[a, b]) if "a -> b" in r.slice]
+    ((pair, _),), _ = matrices.pairs(rows, "x")
+    assert pair.teacher[0, 1] == pytest.approx(SCORES["a", "b"])
+    assert all(math.isnan(pair.teacher[i, j]) for i, j in ((0, 0), (1, 0), (1, 1)))
+    assert pair.sides == ("probe of", "tried in")
+
+
 def test_scores_without_a_diagonal_are_no_cosines():
     rows = [
         r for r in matrix("domain", "ab", lambda a, b: SCORES[a, b]) if r.slice[-1] != r.slice[8]
