@@ -4,9 +4,10 @@
     python benchmarks/speed/probes.py --rows 512 --layers 2 --width 32 --rounds 1
 
 Synthetic layers whose variances fall as a power of their rank, rotated, with offsets, and classes
-that the deeper layers hold more plainly. Both sides are handed the same float32 layers and folds,
-standardise on training rows and predict the rows left out; penalties are the same: 0.01 a row for
-ridge, 0.003 for logistic. scikit-learn runs with its own tolerances. Each round times ringtest and
+that the deeper layers hold more plainly. Both sides are handed the same float32 layers and folds
+and predict the rows left out; penalties are the same: 0.01 a row for ridge, 0.003 for logistic.
+Both standardise on training rows, but for ringtest's ridge, which does on all rows.
+scikit-learn runs with its own tolerances. Each round times ringtest and
 then scikit-learn in one process with the same number of threads; the figures are the medians of the
 seconds and of the ratios within a round. What scikit-learn has not done after ``--cap`` seconds is
 scaled up from the fits that it has done, and the table says how many these were.
