@@ -42,7 +42,11 @@ class ConceptSensitivity(ModelMeasure):
     t-test of Welch at level .05 over the number of shares of that layer and concept. Else there is
     no number but the reason: directions of one and the same set of rows would agree with each
     other whatever they mean, hence the disjoint groups. The target is tested for each class's own
-    logit. Ten largest values and classes; concepts with real values are left out.
+    logit. Ten largest values and classes; concepts with real values are left out. Tokens have it,
+    too, for the gradients start at the layer.
+
+    The direction of the share is learnt with the labels of all sampled rows, and the share is that
+    of some of the same rows: it is no held-out score.
 
     Source: Kim et al. 2018 (TCAV).
     """
@@ -54,7 +58,7 @@ class ConceptSensitivity(ModelMeasure):
     invariant_to = frozenset({PERMUTATION, SCALE, "logit scale"})
     null_value = None
     unit = "share"
-    needs = frozenset({"layers", "gradients"})
+    needs = frozenset({"layers", "model", "layer_gradients"})
     on = ("clean",)
     default = False
     source = "Kim et al. 2018"

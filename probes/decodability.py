@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ringtest import blocks
 from ringtest.measure import Setting, measure
-from ringtest.probes.concepts import Concept
+from ringtest.probes.concepts import Concept, folds
 from ringtest.probes.layer_probe import LayerProbe, side_by_side
 from ringtest.probes.linear import cross_validated
 from ringtest.representations import input_points
@@ -76,7 +76,8 @@ class Selectivity(RidgeProbe):
 
     The control gives every input *type* a random label of the same frequencies; for continuous
     inputs the types are k-means cells of the raw inputs. A probe that scores well on both is
-    memorising, so higher is better; in [-1, 1] for classes.
+    memorising, so higher is better; in [-1, 1] for classes. Not measurable where the control has
+    one value, as it may if there are few types.
 
     Source: Hewitt & Liang 2019.
     """
@@ -90,6 +91,12 @@ class Selectivity(RidgeProbe):
     def statistic(self, concept: Concept) -> str:
         """Name of the scale."""
         return f"{concept.statistic} over control"
+
+    def obstacle(self, concept: Concept, at: Setting) -> str:
+        """A control that was drawn for few types may have one value: that scores 1 by itself."""
+        why = _control(concept, at).obstacle(folds(at))
+        kinds = int(_types(at).max()) + 1
+        return f"{concept.name}: the {why}, drawn for {kinds} input types" if why else ""
 
     def asked(self, concept: Concept, at: Setting) -> list[Concept]:
         """The concept and its control."""

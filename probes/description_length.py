@@ -19,7 +19,7 @@ from ringtest.measure import Reading, Setting, measure
 from ringtest.measurement import Direction
 from ringtest.probes.concepts import Concept, concepts
 from ringtest.probes.layer_probe import LayerProbe, side_by_side
-from ringtest.probes.predictive import fit_classes
+from ringtest.probes.predictive import fit_classes, spread
 from ringtest.rows.checks import row_codes
 
 SHARES: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -69,9 +69,10 @@ def lengths(x: Tensor, codes: Tensor, classes: int, ends: Sequence[int]) -> Tens
     """(m,) bits that each row's class costs, told in order.
 
     The first block costs log2 K a row. Every later one is told by an L2-logistic probe of the rows
-    before it, standardised on these, mixed with the uniform code: after n rows, which hold some of
-    the K classes, p = n / (n + 1) p(probe) + 1 / (n + 1) / K. Where a layer says nothing that is
-    the rule (n_k + 1/K) / (n + 1), and what was never seen costs log2(K (n + 1)).
+    before it, mixed with the uniform code: after n rows, which hold some of the K classes,
+    p = n / (n + 1) p(probe) + 1 / (n + 1) / K. Features are standardised over all rows: whoever is
+    told the classes has the layer. Where a layer says nothing that is the rule
+    (n_k + 1/K) / (n + 1), and what was never seen costs log2(K (n + 1)).
 
     Args:
         x: (m, d) float64 rows, in the order in which they are told.
@@ -80,8 +81,9 @@ def lengths(x: Tensor, codes: Tensor, classes: int, ends: Sequence[int]) -> Tens
         ends: rows told at the end of each block.
     """
     out = torch.full((ends[-1],), math.log2(classes), dtype=torch.float64)
+    sd = spread(x)
     for n, end in pairwise(ends):
-        probe = fit_classes(x[:n], codes[:n], classes)
+        probe = fit_classes(x[:n], codes[:n], classes, sd=sd)
         p = probe(x[n:end]).exp().gather(1, codes[n:end, None])[:, 0]
         out[n:end] = -((n * p + 1.0 / classes) / (n + 1)).log2()
     return out

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringtest import blocks, inference, margins
+from ringtest import blocks, margins
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, row_mean
@@ -26,14 +26,12 @@ from ringtest.measure import (
 from ringtest.moments import ridge
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.probes.erasure import Eraser, Span, noise
+from ringtest.probes.held import crowded, unheld
 from ringtest.representations import standardised
 from ringtest.tasks import AnyTask
 
 DRAWS = 16
 """Random subspaces in each fold, of the rank of what they are compared with."""
-DECODABLE = 0.1
-"""Least score over the best constant answer, as a share of the way from there to perfect, that
-leaves something to lose."""
 DETERMINED = 0.01
 """Least share of a concept's variance that another must leave open for there to be a rest."""
 
@@ -259,24 +257,11 @@ def _lost(parts: Sequence[_Part], erased: Concept, goals: Sequence[_Goal]) -> Te
 def _crowded(parts: Sequence[_Part], erased: Concept) -> str:
     """Why no random subspace is a fair comparison; empty if one is."""
     for part in parts:
-        rank = part.eraser(erased).rank
-        if 2 * rank > part.span.live:
-            return (
-                f"{erased.name} takes {rank} of {part.span.live} directions of the layer: "
-                "a random subspace takes most of them, too"
-            )
+        if why := crowded(erased, part.eraser(erased).rank, part.span.live):
+            return why
     return ""
 
 
 def _unheld(parts: Sequence[_Part], goal: _Goal, at: Setting) -> str:
     """Why a goal has nothing to lose in the layer; empty if it has."""
-    held = row_mean(_scores(parts, [goal])[0].numpy(), at.sample_units)
-    chance = goal.scored.chance
-    least = chance + DECODABLE * (1.0 - chance)
-    # Not `held < least`: NaN holds nothing either.
-    if held.value - 2.0 * inference.standard_error(held) >= least:
-        return ""
-    return (
-        f"{goal.scored.name} cannot be decoded from the layer ({goal.scored.statistic} "
-        f"{held.value:.2f}, at least {least:.2f} by two standard errors is needed)"
-    )
+    return unheld(goal.scored, _scores(parts, [goal])[0], at)

@@ -24,7 +24,7 @@ from ringtest.measure import (
 )
 from ringtest.probes import running
 from ringtest.probes.erasure import Eraser
-from ringtest.probes.interventions import Intervention
+from ringtest.probes.interventions import Intervention, over_draws
 from ringtest.probes.running import Site
 from ringtest.tasks import AnyTask
 
@@ -92,14 +92,22 @@ def interchanged(
 class Interchange(Intervention):
     """How often an answer becomes the source's when the source's concept is put into a layer.
 
-    Inputs are paired at random; a base's component in the concept's linear subspace (that of LEACE,
-    learnt on all sampled rows) is replaced by the source's, at every position of the layer, and the
-    model runs on, over at most 512 rows. Classification: the share of pairs whose own answers
-    differ in which the model then answers as for the source. Otherwise: 1 - squared distance to the
-    source's output over what it was without the swap. Minus the same for four random subspaces of
-    equal rank: in [-1, 1] for classes, 0 for a concept through which nothing is decided; higher:
-    the answer runs through it. With all of the last hidden layer swapped the share would be 1.
-    Pairs never leave one of the 20 groups of the jackknife.
+    Inputs are paired at random; a base's component in the concept's linear subspace (LEACE) is
+    replaced by the source's, at every position of the layer, and the model runs on, over at most
+    512 rows. Classification: the share of pairs whose own answers differ in which the model then
+    answers as for the source. Otherwise: 1 - squared distance to the source's output over what it
+    was without the swap. Minus the mean of the same for eight random subspaces of equal rank: in
+    [-1, 1] for classes, 0 for a concept that decides no more than a random subspace; higher: the
+    answer runs through it. With all of the last hidden layer swapped the share would be 1. Random
+    ones are drawn in whitened space, so that a concept in directions of large variance, which carry
+    more of any answer, reads above 0 in untrained networks, too (about .2). There is no number, but
+    a reason, where no ridge probe decodes the concept from the layer, and where it takes more than
+    half of the layer's directions.
+
+    The subspace is learnt with the labels of all sampled rows, and scored on some of the same rows:
+    it is no held-out score. The error has two parts: that of rows, a jackknife over 20 groups that
+    pairs never leave, and that of the draw, by which a concept used like a random subspace differs
+    from the mean of the others.
 
     Source: Geiger et al. 2021 (interchange interventions), 2024 (on subspaces).
     """
@@ -127,8 +135,10 @@ class Interchange(Intervention):
         plain, swapped = interchanged(site, swaps, source, at)
         running.finite(site.model, plain, *swapped)
         weight, (real, *others) = arrived(at.task, plain, plain[source], swapped)
-        gain = weight * (real - torch.stack(others).mean(0))
-        return _ratio(gain.numpy(), weight.numpy(), group, len(at.rows))
+        random_ = torch.stack(others)
+        gain = weight * (real - random_.mean(0))
+        found = _ratio(gain.numpy(), weight.numpy(), group, len(at.rows))
+        return over_draws(found, (random_ @ weight / weight.sum()).tolist())
 
 
 def arrived(

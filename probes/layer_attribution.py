@@ -42,7 +42,7 @@ class LayerAttribution(Similarity):
     invariant_to = frozenset({PERMUTATION, SCALE, "logit scale"})
     null_value = None
     statistic = SCALED % "cka of attributions"
-    needs = frozenset({"sample", "gradients"})
+    needs = frozenset({"sample", "model", "layer_gradients"})
     on = ("clean",)
     source = "Sundararajan et al. 2017, Dhamdhere et al. 2019"
     rows: ClassVar[int] = 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Final, TypeVar
 
@@ -14,7 +14,7 @@ from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, row_mean
 from ringtest.evidence import Evidence
-from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting
+from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, NotMeasurable, Reading, Setting
 from ringtest.measurement import Direction
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.representations import damage
@@ -99,19 +99,17 @@ class LayerProbe(ModelMeasure):
         named = concepts(at)
         reasons = [concept.obstacle(fold) or self.obstacle(concept, at) for concept in named]
         asked = [c for c, why in zip(named, reasons, strict=True) if sane and not why]
-        layers = [evidence.sample[name] for name in sane]
-        scores = self.every(layers, asked, fold, at) if asked else []
-        told = {
-            (concept.name, name): rows
-            for concept, found in zip(asked, scores, strict=True)
-            for name, rows in zip(sane, found, strict=True)
-        }
+        layers = {name: evidence.sample[name] for name in sane}
+        told = self._told(layers, asked, fold, at) if asked else {}
         out = []
         for concept, why in zip(named, reasons, strict=True):
             for name in evidence.names:
                 rows = told.get((concept.name, name))
-                estimate = NOTHING if rows is None else row_mean(rows.numpy(), at.sample_units)
-                reason = "" if rows is not None else why or damaged[name]
+                estimate, reason = NOTHING, why or damaged[name]
+                if isinstance(rows, NotMeasurable):
+                    reason = f"{evidence.subject}: layer {name}: {rows}"
+                elif rows is not None:
+                    estimate = row_mean(rows.numpy(), at.sample_units)
                 out.append(
                     Reading(
                         estimate,
@@ -123,3 +121,25 @@ class LayerProbe(ModelMeasure):
                     )
                 )
         return out
+
+    def _told(
+        self, layers: Mapping[str, Tensor], asked: Sequence[Concept], fold: Tensor, at: Setting
+    ) -> dict[tuple[str, str], Tensor | NotMeasurable]:
+        """(m,) scores by concept and layer, or why there are none; (m, d) layers by name."""
+        try:
+            scores = self.every(list(layers.values()), asked, fold, at)
+        except NotMeasurable as error:
+            # One probe that cannot be fitted costs no other its number: each layer, then each
+            # concept, by itself.
+            if len(layers) > 1:
+                parts = [self._told({k: x}, asked, fold, at) for k, x in layers.items()]
+            elif len(asked) > 1:
+                parts = [self._told(layers, [c], fold, at) for c in asked]
+            else:
+                return {(asked[0].name, name): error for name in layers}
+            return {place: found for part in parts for place, found in part.items()}
+        return {
+            (concept.name, name): rows
+            for concept, found in zip(asked, scores, strict=True)
+            for name, rows in zip(layers, found, strict=True)
+        }

@@ -88,13 +88,15 @@ class _Nets:
         fit, stop = rest & ~aside, rest & aside
         # With very few clusters a fold may lack one of the two: then all its rows serve as both.
         whole = ~(fit.any(1) & stop.any(1))[:, None]
-        self.fit, self.stop = (_shares(torch.where(whole, rest, part)) for part in (fit, stop))
+        self.fit, self.stop = (
+            _shares(torch.where(whole, rest, part)).float() for part in (fit, stop)
+        )
         y = concept.columns.T
         self.mean = torch.zeros(self.folds, y.shape[0], 1)
         self.sd = torch.ones_like(self.mean)
         if self.classes is None:
             # By the training rows of each fold, as a probe must not know the answers of others.
-            weight = _shares(rest).double()[:, None]
+            weight = _shares(rest)[:, None]
             mean = (y * weight).sum(2, keepdim=True)
             sd = ((y - mean).square() * weight).sum(2, keepdim=True).sqrt()
             self.mean = mean
@@ -165,5 +167,5 @@ class _Nets:
 
 
 def _shares(rows: Tensor) -> Tensor:
-    """(F, m) float32 weights that sum to 1 over the chosen rows of each fold."""
-    return (rows.double() / rows.sum(1, keepdim=True)).float()
+    """(F, m) float64 weights that sum to 1 over the chosen rows of each fold."""
+    return rows.double() / rows.sum(1, keepdim=True)

@@ -21,22 +21,26 @@ _LEAST_VARIANCE = 1e-12
 
 @dataclass(frozen=True)
 class Axes:
-    """Standardised features of the rows that a probe is fitted on, by their principal axes."""
+    """Features of the rows that a probe is fitted on, at a scale, by their principal axes.
+
+    The scale is that of all rows, which takes no look at an answer: a unit that next to no row of
+    the fit moves, scaled up by what these say, would send the rows that do out of all bounds.
+    """
 
     centre: Tensor
-    """(d,) means."""
+    """(d,) means of the rows of the fit."""
     scale: Tensor
-    """(d,) standard deviations; infinity for units that say nothing on these rows."""
+    """(d,) what units are divided by; infinity for those that say nothing on these rows."""
     basis: Tensor
-    """(d, r) orthonormal axes of the standardised rows; r is at most the number of rows."""
+    """(d, r) orthonormal axes of the scaled rows; r is at most the number of rows."""
     variance: Tensor
     """(r,) variance along each."""
 
     @classmethod
-    def of(cls, rows: Tensor) -> Axes:
-        """From (n, d) float64 rows. r is 0 where no unit varies."""
+    def of(cls, rows: Tensor, sd: Tensor | None = None) -> Axes:
+        """From (n, d) float64 rows and (d,) scales, or their own; r is 0 where no unit varies."""
         centre = rows.mean(0)
-        sd = (rows - centre).square().mean(0).sqrt()
+        sd = spread(rows) if sd is None else sd
         alive = (rows != rows[0]).any(0) & (sd > 1e-9 * sd.max())
         scale = torch.where(alive, sd, torch.full_like(sd, torch.inf))
         z = ((rows - centre) / scale)[:, alive]
@@ -48,6 +52,11 @@ class Axes:
     def __call__(self, rows: Tensor) -> Tensor:
         """(b, d) rows to (b, r)."""
         return ((rows - self.centre) / self.scale) @ self.basis
+
+
+def spread(rows: Tensor) -> Tensor:
+    """(d,) standard deviations of (n, d) rows."""
+    return (rows - rows.mean(0)).square().mean(0).sqrt()
 
 
 def _principal(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +86,11 @@ class ClassProbe:
 
 
 def fit_classes(
-    rows: Tensor, codes: Tensor, classes: int, penalty: float = margins.PROBE_RIDGE
+    rows: Tensor,
+    codes: Tensor,
+    classes: int,
+    penalty: float = margins.PROBE_RIDGE,
+    sd: Tensor | None = None,
 ) -> ClassProbe:
     """L2-logistic probe on standardised features, the intercept free, converged almost to rounding.
 
@@ -88,10 +101,11 @@ def fit_classes(
         penalty: weight of half the squared coefficients against the mean loss of a row. As in
             scikit-learn (C = 1 / (penalty n)) two classes have one vector of coefficients, more
             have one each.
+        sd: (d,) scales that features are divided by; None: those of the rows.
 
     Raises NotMeasurable if the fit does not converge.
     """
-    axes = Axes.of(rows)
+    axes = Axes.of(rows, sd)
     z = axes(rows)
     weight = torch.full((1, len(z)), 1 / len(z), dtype=torch.float64)
     plain = Scale(weight, z.new_zeros(1, z.shape[1]), z.new_ones(1, z.shape[1]))
@@ -118,7 +132,12 @@ class ValueProbe:
         return log_density(values, self.axes(rows) @ self.weights + self.offset, self.variance)
 
 
-def fit_values(rows: Tensor, values: Tensor, penalty: float = margins.PROBE_RIDGE) -> ValueProbe:
+def fit_values(
+    rows: Tensor,
+    values: Tensor,
+    penalty: float = margins.PROBE_RIDGE,
+    sd: Tensor | None = None,
+) -> ValueProbe:
     """Ridge on standardised features, the variance of its error from exact leave-one-out.
 
     The error of the rows fitted on would be too small by far in wide layers: there a probe passes
@@ -128,8 +147,9 @@ def fit_values(rows: Tensor, values: Tensor, penalty: float = margins.PROBE_RIDG
         rows: (n, d) float64 features of any width.
         values: (n, q) targets.
         penalty: of the squared coefficients, per row.
+        sd: (d,) scales that features are divided by; None: those of the rows.
     """
-    axes = Axes.of(rows)
+    axes = Axes.of(rows, sd)
     z, n = axes(rows), rows.shape[0]
     offset = values.mean(0)
     weights = z.T @ (values - offset) / (n * (axes.variance + penalty))[:, None]

@@ -17,7 +17,15 @@ from ringtest.condition import Condition, Role
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, Estimate, from_deletions, mean
 from ringtest.evidence import Evidence
-from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
+from ringtest.measure import (
+    PERMUTATION,
+    SCALE,
+    ModelMeasure,
+    NotMeasurable,
+    Reading,
+    Setting,
+    measure,
+)
 from ringtest.probes.concepts import Concept
 from ringtest.probes.directions import deletions
 from ringtest.probes.slices import Slices
@@ -111,7 +119,11 @@ class Sliced(ModelMeasure):
         found = [(NOTHING, self.summary(concept), of.column, why)]
         if not why:
             last = name == evidence.names[-1]
-            found = list(self.entries(of.narrow(rows), concept, of, units, last))
+            try:
+                narrow = of.narrow(rows, f"{evidence.subject}: layer {name}")
+                found = list(self.entries(narrow, concept, of, units, last))
+            except NotMeasurable as error:
+                found = [(NOTHING, self.summary(concept), of.column, str(error))]
         place: dict[str, Any] = {"layer": name, "depth": evidence.depth(name)}
         return [
             Reading(e, s, concept="target", slice=where, reason=reason, **place)

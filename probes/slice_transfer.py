@@ -6,11 +6,20 @@ import numpy as np
 
 from ringtest.condition import Condition
 from ringtest.data import AuditData
-from ringtest.estimate import NOTHING
+from ringtest.estimate import NOTHING, Estimate
 from ringtest.evidence import Evidence
-from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
+from ringtest.measure import (
+    PERMUTATION,
+    SCALE,
+    ModelMeasure,
+    NotMeasurable,
+    Reading,
+    Setting,
+    measure,
+)
 from ringtest.probes.concepts import Concept
 from ringtest.probes.slices import Slices
+from ringtest.representations import damage
 from ringtest.tasks import AnyTask
 
 
@@ -21,7 +30,8 @@ class SliceTransfer(ModelMeasure):
     Last hidden layer (m, d) and the target; two to ten slices of at least 100 rows of one group
     column, the largest if there are more, all slices weighted alike. Ridge, penalty 0.01 a row,
     units at standard deviation 1 within slices, five folds. A row of a concept with values scores
-    at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one direction serves all.
+    at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one direction serves all. Not
+    measurable where the layer is damaged or stands still within slices, or a slice has one answer.
     """
 
     id = "probe.slice_transfer"
@@ -41,18 +51,28 @@ class SliceTransfer(ModelMeasure):
         return holds and bool(data.groups) and task.targets is not None
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
-        """One reading a group column; NaN where it has no two slices that are large enough."""
+        """One reading a group column; NaN, with the reason, where probes cannot be compared."""
         assert at.task.targets is not None
         concept = Concept.of("target", at.task.targets[at.rows])
         statistic = f"{concept.statistic} lost across slices"
         out = []
         for column, values in at.data.groups.items():
             slices = Slices.of(column, np.asarray(values)[at.rows], at)
-            estimate = NOTHING
-            if not slices.reason:
-                scores = slices.scores(slices.narrow(evidence.last), concept)
-                estimate = slices.lost(scores, at.sample_units)
-            out.append(
-                Reading(estimate, statistic, concept="target", slice=column, reason=slices.reason)
-            )
+            estimate, why = NOTHING, ""
+            try:
+                estimate = _lost(evidence, slices, concept, at)
+            except NotMeasurable as error:
+                why = str(error)
+            out.append(Reading(estimate, statistic, concept="target", slice=column, reason=why))
         return out
+
+
+def _lost(evidence: Evidence, slices: Slices, concept: Concept, at: Setting) -> Estimate:
+    """What is lost in the last layer across the slices; NotMeasurable if nothing can be said."""
+    name = evidence.names[-1]
+    lame = next((why for why in slices.obstacles(concept) if why), "")
+    why = slices.reason or damage(evidence, name) or lame
+    if why:
+        raise NotMeasurable(why)
+    rows = slices.narrow(evidence.last, f"{evidence.subject}: layer {name}")
+    return slices.lost(slices.scores(rows, concept), at.sample_units)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ringtest import blocks, margins
 from ringtest.estimate import Estimate, weighted_mean
-from ringtest.measure import Setting
+from ringtest.measure import NotMeasurable, Setting
 from ringtest.probes.concepts import Concept
 from ringtest.probes.linear import by_fold, fold_probes, in_span
 from ringtest.probes.training_rows import RELATIVE
@@ -48,21 +48,30 @@ class Slices:
             _too_few(column, rows, units),
         )
 
-    def narrow(self, rows: Tensor) -> Tensor:
-        """(m, at most m) float64 rows for probes in slices, of (m, d) rows that vary.
+    def narrow(self, rows: Tensor, layer: str = "the layer") -> Tensor:
+        """(m, at most m) float64 rows for probes in slices, of (m, d) rows; 0 for rows of no slice.
 
         Units have standard deviation 1 within slices, all slices weighted alike: a unit that says
         above all which slice it is would hide what it says within them, and one that stands still
-        in some is not scaled up by what rounding leaves there.
+        in some is not scaled up by what rounding leaves there. Rows of no slice have no say in it:
+        no probe is fitted to them, and one that lies far out could drown all others. Raises
+        NotMeasurable, with the name of the layer, if no unit varies within any slice.
         """
-        x = rows.double()
+        compared = torch.cat(self.rows).sort().values
+        x = rows[compared].double()
         x = x - x.mean(0)
-        parts = [x[own] for own in self.rows]
+        parts = [x[torch.searchsorted(compared, own)] for own in self.rows]
         within = torch.stack([p.var(0, correction=0) for p in parts]).mean(0)
         square = torch.stack([p.square().mean(0) for p in parts]).mean(0)
         # Constant in every slice: at the scale of all rows, it weighs nothing in any.
-        within = torch.where(within > RELATIVE * square, within, square)
-        return in_span(x / torch.where(within > 0, within, 1.0).sqrt())
+        moves = within > RELATIVE * square
+        if not bool(moves.any()):
+            raise NotMeasurable(f"{layer}: no unit varies within any slice of {self.column}")
+        within = torch.where(moves, within, square)
+        narrow = in_span(x / torch.where(within > 0, within, 1.0).sqrt())
+        out = torch.zeros(len(rows), narrow.shape[1], dtype=torch.float64)
+        out[compared] = narrow
+        return out
 
     def scores(self, x: Tensor, concept: Concept) -> Tensor:
         """(k, m) score of each row by each slice's probe; NaN for rows of no slice.

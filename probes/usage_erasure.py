@@ -13,7 +13,7 @@ from ringtest.estimate import Estimate, row_mean
 from ringtest.measure import NotMeasurable, Setting, measure
 from ringtest.probes import running
 from ringtest.probes.erasure import Eraser
-from ringtest.probes.interventions import Intervention
+from ringtest.probes.interventions import Intervention, over_draws
 from ringtest.probes.running import Site
 from ringtest.tasks import AnyTask
 
@@ -22,13 +22,18 @@ from ringtest.tasks import AnyTask
 class UsageErasure(Intervention):
     """How far outputs move when a concept is erased from a layer, beyond random subspaces.
 
-    The concept's linear subspace is erased (LEACE, learnt on all sampled rows) at every position of
-    the layer, the model runs on, and the mean movement of its outputs over at most 512 rows is
-    taken, minus that of four random subspaces of equal rank. Movement: total variation between the
-    two output distributions (classification), so that it lies in [-1, 1]; or the squared movement
-    over the variance of the outputs. 0: the model uses the concept no more than anything else in
-    the layer; below 0: less, a concept that is decodable but idle. Higher: it leans on it. Context:
-    a sound student uses what its teacher uses.
+    The concept's linear subspace is erased (LEACE) at every position of the layer, the model runs
+    on, and the mean movement of its outputs over at most 512 rows is taken, minus the mean of that
+    of eight random subspaces of equal rank. Movement: total variation between the two output
+    distributions (classification), so that it lies in [-1, 1]; or the squared movement over the
+    variance of the outputs. 0: the model uses the concept no more than anything else in the layer;
+    below 0: less, a concept that is decodable but idle. Higher: it leans on it. Context: a sound
+    student uses what its teacher uses. There is no number, but a reason, where no ridge probe
+    decodes the concept from the layer, and where it takes more than half of the layer's directions.
+
+    The subspace is learnt with the labels of all sampled rows, and scored on some of the same rows:
+    it is no held-out score. The error has two parts: that of rows, and that of the draw, by which a
+    concept used like a random subspace differs from the mean of the others.
 
     Source: after Elazar et al. 2021 (amnesic probing), Belrose et al. 2023 (LEACE).
     """
@@ -48,7 +53,9 @@ class UsageErasure(Intervention):
     def look(self, site: Site, own: Eraser, random: Sequence[Eraser], at: Setting) -> Estimate:
         """Mean over rows of the movement by the concept minus that by random subspaces."""
         real, *others = moved(site, [own, *random], at)
-        return row_mean((real - torch.stack(others).mean(0)).numpy(), at.sample_units)
+        random_ = torch.stack(others)
+        found = row_mean((real - random_.mean(0)).numpy(), at.sample_units)
+        return over_draws(found, random_.mean(1).tolist())
 
 
 def moved(site: Site, erasers: Sequence[Eraser], at: Setting) -> list[Tensor]:

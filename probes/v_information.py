@@ -12,19 +12,20 @@ from torch import Tensor
 from ringtest.measure import Setting, measure
 from ringtest.probes.concepts import Concept, folds
 from ringtest.probes.layer_probe import LayerProbe, side_by_side
-from ringtest.probes.predictive import fit_classes, fit_values, log_density
+from ringtest.probes.predictive import fit_classes, fit_values, log_density, spread
 
 
 @measure
 class VInformation(LayerProbe):
     """H_V(concept) - H_V(concept | layer) in bits a row, for V the linear probes; out of fold.
 
-    Classes: V are L2-logistic probes, penalty 0.01 a row on standardised features, and
-    H_V(concept) is the cross-entropy of the frequencies in the training folds. Values: V are
-    Gaussians around a ridge probe, or around the mean, each with one variance (leave-one-out, on
-    the training folds); columns add up. Rows (m, d) of each layer; higher is better; at most about
-    the concept's entropy, so log2 K for K classes, and 20 bits a column of values. 0 for a layer
-    that says nothing, below 0 where a probe is misled: out of fold nothing is gained by chance.
+    Classes: V are L2-logistic probes, penalty 0.01 a row, and H_V(concept) is the cross-entropy of
+    the frequencies in the training folds. Values: V are Gaussians around a ridge probe, or around
+    the mean, each with one variance (leave-one-out, on the training folds); columns add up.
+    Features are standardised over all sampled rows, which takes no look at an answer. Rows (m, d)
+    of each layer; higher is better; at most about the concept's entropy, so log2 K for K classes,
+    and 20 bits a column of values. 0 for a layer that says nothing, below 0 where a probe is
+    misled: out of fold nothing is gained by chance.
 
     Source: Xu et al. 2020.
     """
@@ -66,11 +67,11 @@ class VInformation(LayerProbe):
 def _class_gain(x: Tensor, concept: Concept, fold: Tensor) -> Tensor:
     """(m,) log p(class | row) - log p(class), natural."""
     assert concept.classes is not None
-    out = torch.empty(x.shape[0], dtype=torch.float64)
+    sd, out = spread(x), torch.empty(x.shape[0], dtype=torch.float64)
     for f in fold.unique():
         train, left = fold != f, fold == f
         codes = concept.classes[left]
-        probe = fit_classes(x[train], concept.classes[train], concept.columns.shape[1])
+        probe = fit_classes(x[train], concept.classes[train], concept.columns.shape[1], sd=sd)
         given = probe(x[left]).gather(1, codes[:, None])[:, 0]
         out[left] = given - concept.columns[train].mean(0).log()[codes]
     return out
@@ -79,10 +80,10 @@ def _class_gain(x: Tensor, concept: Concept, fold: Tensor) -> Tensor:
 def _value_gain(x: Tensor, concept: Concept, fold: Tensor) -> Tensor:
     """(m,) log density given the row - log density, natural."""
     y = concept.columns[:, _vary(concept.columns)]
-    out = torch.empty(x.shape[0], dtype=torch.float64)
+    sd, out = spread(x), torch.empty(x.shape[0], dtype=torch.float64)
     for f in fold.unique():
         train, left = fold != f, fold == f
-        given = fit_values(x[train], y[train])(x[left], y[left])
+        given = fit_values(x[train], y[train], sd=sd)(x[left], y[left])
         mean, n = y[train].mean(0), int(train.sum())
         # As a probe's error: a row left out of n lies off the mean of the others.
         variance = y[train].var(0, unbiased=False) * (n / (n - 1)) ** 2

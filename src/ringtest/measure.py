@@ -22,12 +22,22 @@ if TYPE_CHECKING:
     from ringtest.tasks import AnyTask
 
 Need = Literal[
-    "outcomes", "sample", "layers", "moments", "clean_pair", "cross_model", "gradients", "model"
+    "outcomes",
+    "sample",
+    "layers",
+    "moments",
+    "clean_pair",
+    "cross_model",
+    "gradients",
+    "layer_gradients",
+    "model",
 ]
 """``outcomes``: score and prediction of every row. ``sample``: last hidden layer and outputs on the
 sample of rows. ``layers``: the same for all layers. ``moments``: running sums over all rows and
 layer pairs. ``clean_pair``: clean evidence of the same rows beside the changed. ``model``: the
-model itself, to be run again; ``gradients``: the same, and its outputs can be differentiated."""
+model itself, to be run again; ``gradients``: the same, and its outputs can be differentiated with
+respect to inputs. ``layer_gradients``, beside ``model``: with respect to layers, as a model of
+tokens can."""
 Invariance = Literal["permutation", "orthogonal", "linear", "scale", "logit scale"]
 
 PERMUTATION: Final[Invariance] = "permutation"

@@ -41,6 +41,8 @@ class Model:
     """None: only outputs can be seen."""
     gradients: bool = False
     """Whether outputs can be differentiated with respect to inputs."""
+    layer_gradients: bool = False
+    """Whether outputs can be differentiated with respect to layers, which tokens have, too."""
     probabilities: bool = False
     """Whether a classifier's raw outputs are probabilities already."""
     parameters: int = 0

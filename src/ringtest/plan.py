@@ -137,6 +137,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
         return f"{model.name} shows only its outputs"
     if (condition.scope == "own" or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
+    if "layer_gradients" in entry.needs and not model.layer_gradients:
+        return f"{model.name} gives no gradients of its layers"
     if model.stored is not None and entry.needs & {"model", "gradients"}:
         return f"{model.name} is stored evidence, and cannot be run"
     if model.stored is not None and not model.stored.holds(condition.id):

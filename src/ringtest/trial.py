@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import warnings
 from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from ringtest import gradients as gradients_
 from ringtest.capture import Layers
 from ringtest.data import AuditData
 from ringtest.discovery import discover
@@ -67,7 +67,11 @@ def prepare(
         _trial(model, x)
         if module is not None:
             model.layers = _layers(model, module, x, layers, single)
-        model.gradients = gradients and _has_gradient(model, x)
+        model.gradients = gradients and gradients_.of_inputs(model, x)
+        # Numbers that are inputs lead to the layers; tokens do not.
+        model.layer_gradients = model.layers is not None and (
+            model.gradients or (gradients and gradients_.of_layers(model, x))
+        )
     if module is not None:
         model.parameters = sum(p.numel() for p in module.parameters())
         model.weights_hash = _weights_hash(module)
@@ -199,32 +203,6 @@ def _keywords(given: Any, rows: Rows) -> frozenset[str] | None:
     if rows.key not in parameters:
         return frozenset()
     return frozenset(parameters) & {rows.key, *rows.beside}
-
-
-def _has_gradient(model: Model, x: Tensor) -> bool:
-    """Whether outputs have a true gradient, not all zero, with respect to inputs."""
-    if not x.is_floating_point() or _passes_straight_through(model.module):
-        return False
-    few = slice(0, 2)
-    probe = x[few].clone().requires_grad_(True)
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*an autograd kernel was not registered")
-            out = model.outputs(probe, few)
-            if not out.requires_grad:
-                return False
-            (grad,) = torch.autograd.grad(out.square().sum(), probe)
-    except (RuntimeError, SubjectError):
-        return False
-    # All zero: something inside rounds, and an attack would climb nowhere.
-    return bool(torch.isfinite(grad).all()) and bool((grad != 0).any())
-
-
-def _passes_straight_through(module: nn.Module | None) -> bool:
-    """Fake quantisation hands gradients on that are not those of the function it computes."""
-    return module is not None and any(
-        base.__name__ == "FakeQuantizeBase" for m in module.modules() for base in type(m).__mro__
-    )
 
 
 def _weights_hash(module: nn.Module) -> str:

@@ -16,7 +16,7 @@ from ringtest.data import AuditData
 from ringtest.evidence import Wanted, gather
 from ringtest.measure import NotMeasurable, Setting, measures
 from ringtest.model import evaluating
-from ringtest.probes import controls
+from ringtest.probes import controls, decodability
 from ringtest.probes.concepts import Concept
 from ringtest.probes.linear import cross_validated
 from ringtest.representations import flat_inputs
@@ -283,3 +283,29 @@ def test_bad_rows_say_so(rng, seen, setting):
         assert "layer broken holds NaN" in got["broken"].reason
         assert math.isfinite(got["last"].estimate.value)
         assert not entry.default
+
+
+# -- random labels per input type ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_a_control_with_one_value_is_no_control(rng, seen, setting, kind):
+    """Drawn for two types of inputs, both may get the same: any probe knows it without a look."""
+    x = np.repeat(np.eye(2, dtype=np.float32), 100, axis=0)
+    layer = rng.normal(size=(200, 3))
+    concepts = {f"c{i}": rng.integers(0, 2, size=200).astype(kind) for i in range(8)}
+    at = setting(x, (layer[:, 0] > 0).astype(int), concepts=concepts)
+    selectivity = measures["probe.selectivity"]
+    got = {r.concept: r for r in selectivity.read(seen(layer.astype(np.float32)), at)}
+    same = {
+        name
+        for name, values in concepts.items()
+        if len(decodability._control(Concept.of(name, values), at).columns.unique(dim=0)) == 1
+    }
+    assert 0 < len(same) < 8
+    for name in concepts:
+        r = got[name]
+        assert math.isnan(r.estimate.value) == (name in same) == bool(r.reason)
+        if name in same:
+            assert r.estimate.units == 0
+            assert r.reason == f"{name}: the control has one value only, drawn for 2 input types"

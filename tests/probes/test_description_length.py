@@ -67,7 +67,9 @@ def test_a_class_that_was_never_seen_costs_its_share_of_the_uniform_code(rng):
 
 def slow(x, y, told):
     """Bits of each row by scikit-learn's LogisticRegression, block by block."""
-    x, y = np.float64(np.float32(x))[told.rows], np.unique(y, return_inverse=True)[1][told.rows]
+    # Standardised once, on all rows: who is told the classes has the layer.
+    x = StandardScaler().fit_transform(np.float64(np.float32(x)))[told.rows]
+    y = np.unique(y, return_inverse=True)[1][told.rows]
     classes = len(np.unique(y))
     out = np.full(len(y), math.log2(classes))
     for n, end in pairwise(told.ends):
@@ -77,8 +79,8 @@ def slow(x, y, told):
         else:
             c = 1 / (margins.PROBE_RIDGE * n)
             model = LogisticRegression(C=c, tol=1e-10, max_iter=20_000)
-            model = make_pipeline(StandardScaler(), model).fit(x[:n], y[:n])
-            p[:, model[-1].classes_] = model.predict_proba(x[n:end])
+            model = model.fit(x[:n], y[:n])
+            p[:, model.classes_] = model.predict_proba(x[n:end])
         p = p * n / (n + 1) + 1 / (n + 1) / classes
         out[n:end] = -np.log2(p[np.arange(end - n), y[n:end]])
     back = np.empty(len(y))
@@ -163,6 +165,20 @@ def test_the_easier_a_layer_makes_it_the_shorter_the_code(rng, seen, setting):
     found, _ = read(MDL, {"plain": plain, "buried": buried}, y, seen, setting)
     plain, buried = (r.estimate.value for r in found)
     assert plain > buried + 1 > 2
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-6, 1e-4])
+def test_a_unit_that_next_to_no_row_moves_costs_next_to_nothing(rng, seen, setting, rest):
+    n = 400
+    y = rng.integers(0, 2, size=n)
+    plain = rng.normal(size=(n, 6)) + y[:, None]
+    rare = rest * np.abs(rng.normal(size=(n, 40)))
+    rare[rng.permutation(n)[:40], range(40)] = 1.0
+    layers = {"plain": plain, "both": np.hstack([plain, rare])}
+    found, _ = read(LENGTH, layers, y, seen, setting)
+    a, b = (r.estimate.value for r in found)
+    assert a < 0.8
+    assert b == pytest.approx(a, abs=0.05)
 
 
 # -- order -----------------------------------------------------------------------------------------

@@ -121,16 +121,23 @@ def test_accuracy_and_its_jackknife_by_hand() -> None:
     plain = (hidden @ weight.T).argmax(1).numpy()
     differ = plain != plain[source]
 
+    def shares(rows_: np.ndarray) -> list[float]:
+        return [(answers(e) == plain[source])[differ & rows_].mean() for e in (own, *random)]
+
     def accuracy(rows_: np.ndarray) -> float:
-        hits = [(answers(e) == plain[source])[differ & rows_].mean() for e in (own, *random)]
+        hits = shares(rows_)
         return float(hits[0] - np.mean(hits[1:]))
 
     found = last(INTERCHANGE.read(evidence, at))["target"].estimate
     assert found.value == pytest.approx(accuracy(np.ones(240, dtype=bool)), abs=1e-9)
     left = np.array([accuracy(group != g) for g in range(20)])
-    se = math.sqrt(19 / 20 * np.sum((left - left.mean()) ** 2))
+    of_rows = 19 / 20 * np.sum((left - left.mean()) ** 2)
+    drawn = np.var(shares(np.ones(240, dtype=bool))[1:], ddof=1) * (1 + 1 / INTERCHANGE.draws)
+    se = math.sqrt(of_rows + drawn)
     assert inference.standard_error(found) == pytest.approx(se, abs=1e-9)
-    assert found.units == 20
+    assert found.units == 20 + INTERCHANGE.draws
+    dof = se**4 / (of_rows**2 / 19 + drawn**2 / (INTERCHANGE.draws - 1))
+    assert found.dof == pytest.approx(dof)
 
 
 def test_what_is_used_is_taken_over_and_what_is_idle_is_not() -> None:

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from usage_models import hooks, linear, looked, numbers, one, reads, seeded
 
+import ringtest
+from ringtest import tasks
 from ringtest.data import AuditData
 from ringtest.measure import NotMeasurable, measures
 from ringtest.probes import integrated_gradients
 from ringtest.probes.layer_attribution import contributions
 from ringtest.probes.running import Site
+from ringtest.trial import prepare
 
 ATTRIBUTION = measures["usage.layer_attribution"]
 
@@ -121,6 +124,72 @@ def test_tokens_have_contributions_though_they_have_no_gradient() -> None:
     assert got.shape == (120, 6)
     assert bool((got != 0).any())
     assert likeness({"a": seeded(Words), "b": seeded(Words)}, data) == pytest.approx(1, abs=1e-6)
+
+
+def test_an_audit_of_tokens_has_numbers_that_start_at_a_layer() -> None:
+    rng = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 9, (400, 5), generator=rng)
+    target = ((tokens == 3).sum(1) > 0).long()
+
+    def taught(seed: int) -> nn.Module:
+        def make() -> nn.Module:
+            net = Words()
+            optimiser = torch.optim.Adam(net.parameters(), lr=0.05)
+            for _ in range(60):
+                optimiser.zero_grad()
+                nn.functional.cross_entropy(net(tokens), target).backward()
+                optimiser.step()
+            return net
+
+        return seeded(make, seed).eval()
+
+    data = AuditData(tokens, target.numpy())
+    asked = [ATTRIBUTION.id, "usage.concept_sensitivity", "usage.attribution"]
+    report = ringtest.audit(
+        [taught(0), taught(1)], taught(2), data,
+        progress=False, cells=[(name, "clean") for name in asked],
+    )  # fmt: skip
+    found = {name: [r for r in report.rows if r.measure == name] for name in asked}
+    (likeness_,) = found[ATTRIBUTION.id]
+    assert np.isfinite(likeness_.student)
+    assert any(np.isfinite(r.student) and r.status == "context" for r in found[asked[1]])
+    # Along tokens themselves there is no way.
+    assert all(r.status != "context" for r in found["usage.attribution"])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:torch.quantize:UserWarning")
+def test_who_has_gradients_of_layers() -> None:
+    tokens = torch.randint(0, 9, (60, 5), generator=torch.Generator().manual_seed(0))
+    data = AuditData(tokens, np.arange(60) % 2)
+    task = tasks.make("classification", data)
+
+    def capable(net: object, **more: object) -> bool:
+        model = prepare("net", "member", net, task, data, single=True, **more)
+        assert not model.gradients
+        return model.layer_gradients
+
+    class Rounds(Words):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.round(4 * self.fc(self.embed(x).mean(1))))
+
+    class Detached(Words):
+        @torch.no_grad()
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+    words = seeded(Words).eval()
+    assert capable(words)
+    assert capable(words.requires_grad_(False))
+    assert not capable(words, gradients=False)
+    assert not capable(lambda x: words(x))
+    assert not capable(torch.jit.script(words))
+    assert not capable(Detached().eval())
+    assert not capable(Rounds().eval())
+    quantised = torch.ao.quantization.quantize_dynamic(words, {nn.Linear}, torch.qint8)
+    assert not capable(quantised)
+    # Its head alone has a true gradient.
+    partly = torch.ao.quantization.quantize_dynamic(words, {"fc"}, torch.qint8)
+    assert not capable(partly)
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -139,6 +139,25 @@ def test_an_unsolved_probe_is_not_measured(rng, monkeypatch):
         ours([x], y, blocks.folds(100, 5))
 
 
+def test_a_layer_whose_probe_is_not_solved_is_named_and_costs_no_other(
+    rng, seen, setting, monkeypatch
+):
+    y = rng.integers(0, 2, size=100)
+    layers = {"good": rng.normal(size=(100, 3)), "hard": rng.normal(size=(100, 9))}
+    want = {r.layer: r for r in ENTRY.read(seen(layers), setting(layers["good"], y))}
+    solve = logistic.solve
+
+    def fails(problems, tolerance):
+        theta, solved = solve(problems, tolerance)
+        return theta, solved and problems.rows.shape[1] < 9
+
+    monkeypatch.setattr(logistic, "solve", fails)
+    got = {r.layer: r for r in ENTRY.read(seen(layers), setting(layers["good"], y))}
+    assert got["good"].estimate.value == want["good"].estimate.value
+    assert got["hard"].reason == "model: layer hard: a logistic probe does not converge"
+    assert math.isnan(got["hard"].estimate.value)
+
+
 def test_readings_of_what_is_there_and_what_is_not(rng, seen, setting):
     x = rng.normal(size=(300, 6)).astype(np.float32)
     y = (x[:, 0] > 0).astype(int)

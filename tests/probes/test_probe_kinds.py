@@ -34,12 +34,15 @@ def value(entry, rows, at, seen, concept="target"):
     return one.estimate.value
 
 
-def by_hand(fit_predict, x, y, fold):
-    """Out-of-fold predictions of fit_predict(train, answers, test), training rows scaled."""
+def by_hand(fit_predict, x, y, fold, whole=False):
+    """Out-of-fold predictions of fit_predict(train, answers, test), scaled on training rows.
+
+    Or on the whole: how a unit is scaled is no answer to learn from.
+    """
     out = None
     for f in range(int(fold.max()) + 1):
         fit = fold != f
-        scaler = StandardScaler().fit(x[fit])
+        scaler = StandardScaler().fit(x if whole else x[fit])
         got = np.asarray(fit_predict(scaler.transform(x[fit]), y[fit], scaler.transform(x[~fit])))
         out = np.zeros((len(x), *got.shape[1:]), dtype=got.dtype) if out is None else out
         out[~fit] = got
@@ -78,6 +81,7 @@ def test_nearest_class_means_are_scikit_learns(rng, seen, setting, classes):
         x.astype(float),
         y,
         blocks.folds(200, 5),
+        whole=True,
     )
     assert value(MEANS, x, at, seen) == pytest.approx((want == y).mean(), abs=1e-12)
     assert 1 / classes < (want == y).mean() < 1
@@ -93,7 +97,7 @@ def test_two_classes_are_told_apart_halfway_between_their_means(rng):
         return (c - (one + two) / 2) @ (two - one)
 
     fold = blocks.folds(150, 5)
-    want = by_hand(halfway, x, y, fold)
+    want = by_hand(halfway, x, y, fold, whole=True)
     c = Concept.of("who", y)
     z = standardised(torch.as_tensor(x))
     got = mean_difference._nearest_mean(z, c.columns, torch.as_tensor(fold))
@@ -109,12 +113,30 @@ def test_values_are_read_along_their_covariance(rng, columns):
 
     def pls(a, b, c):
         return np.stack(
-            [PLSRegression(1).fit(a, b[:, j]).predict(c).ravel() for j in range(columns)], 1
+            [
+                PLSRegression(1, scale=False).fit(a, b[:, j]).predict(c).ravel()
+                for j in range(columns)
+            ],
+            1,
         )
 
     z = standardised(torch.as_tensor(x))
     got = mean_difference._values(z, torch.as_tensor(y), torch.as_tensor(fold))
-    np.testing.assert_allclose(got.numpy(), by_hand(pls, x, y, fold), atol=1e-8)
+    np.testing.assert_allclose(got.numpy(), by_hand(pls, x, y, fold, whole=True), atol=1e-8)
+
+
+@pytest.mark.parametrize("rest", [0.0, 1e-9, 1e-6, 1e-2])
+def test_a_unit_that_next_to_no_row_moves_decides_nothing(rng, seen, setting, rest):
+    """A ReLU unit that one row alone turns on, and the others hardly or not at all."""
+    s = rng.normal(size=400)
+    plain = rng.normal(size=(400, 6)) + s[:, None]
+    rare = rest * np.abs(rng.normal(size=(400, 3)))
+    rare[[3, 50, 211], range(3)] = 1.0
+    at = setting(plain[:, :2].astype(np.float32), (s > 0).astype(int), concepts={"size": s})
+    for concept in ("target", "size"):
+        a, b = (value(MEANS, v, at, seen, concept) for v in (plain, np.hstack([plain, rare])))
+        assert a > 0.6
+        assert b == pytest.approx(a, abs=0.02)
 
 
 def test_means_miss_what_correlated_units_hide(rng, seen, setting):
@@ -311,6 +333,15 @@ def test_a_network_that_memorises_knows_nothing_of_other_rows(rng, seen, setting
     at = setting(x, rng.integers(0, 2, size=300), concepts={"noise": rng.normal(size=300)})
     assert abs(value(MLP, x, at, seen) - 0.5) < 0.1
     assert -0.6 < value(MLP, x, at, seen, "noise") < 0.05
+
+
+def test_values_far_from_0_are_read_as_well_as_others(rng, seen, setting):
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    size = x[:, 0] + 0.3 * rng.normal(size=300)
+    at = setting(x, concepts={"size": size, "far": size + 1e9})
+    near, far = (value(MLP, x, at, seen, k) for k in ("size", "far"))
+    assert near > 0.75
+    assert far == pytest.approx(near, abs=0.05)
 
 
 def test_networks_do_not_depend_on_their_neighbours(rng, seen, setting):

@@ -616,6 +616,18 @@ def test_a_neighbour_that_moves_a_little_costs_a_little(rng, raw):
     assert raw("similarity.neighbours", x, y) < 0.85
 
 
+def test_second_order_of_unrelated_codes_is_no_one_value(rng):
+    """In one dimension, of ++, +- and -+ the last two speak against: -1/3."""
+    assert measures["similarity.second_order"].null_value is None
+
+    def mean(d):
+        a, b = (near(rng.normal(size=(300, d)), np.arange(300) % 2) for _ in range(2))
+        return float(second_order.similarities(a, b)[-1].mean())
+
+    assert mean(1) == pytest.approx(-1 / 3, abs=0.05)
+    assert abs(mean(64)) < 0.1
+
+
 def test_the_jackknife_of_second_order_leaves_groups_out(rng, compared):
     x, y = pair(rng)
     e = compared("similarity.second_order", x, y)

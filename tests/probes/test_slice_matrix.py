@@ -362,6 +362,42 @@ def test_a_layer_that_is_silent_in_one_slice_has_no_direction_there(rng, seen, s
 
 
 @pytest.mark.parametrize("entry", [MATRIX, LOSS])
+def test_a_layer_that_only_says_which_slice_it_is_says_so(rng, seen, setting, entry):
+    where = np.arange(300) % 3
+    y = rng.integers(0, 2, size=300)
+    layers = {
+        "names": rng.normal(size=(3, 4))[where],
+        "good": rng.normal(size=(300, 3)) + y[:, None],
+    }
+    got = read(entry, layers, y, where, seen, setting)
+    (named,) = [r for k, r in got.items() if k[1] == "names"]
+    assert named.reason == "model: layer names: no unit varies within any slice of site"
+    assert math.isnan(named.estimate.value)
+    assert all(math.isfinite(r.estimate.value) and not r.reason for r in got.values() if r != named)
+
+
+@pytest.mark.parametrize("d", [6, 350, 700])
+def test_rows_of_slices_that_are_too_small_have_no_say(rng, seen, setting, d):
+    """Units that only they move would fill the span: their size drowns that of all others."""
+    n, y = 400, rng.integers(0, 2, size=400)
+    where = np.repeat(["a", "b", "c"], [175, 175, 50])
+    code = rng.normal(size=(n, d)) + 1.0 * y[:, None]
+    rare = 1e-5 * np.abs(rng.normal(size=(n, d)))
+    rare[350:] = 1 + np.abs(rng.normal(size=(50, d)))
+    far = np.hstack([code, rare])
+    far[350:, :d] *= 1e3
+    only = slice(0, 350)
+    for entry in (LOSS, MATRIX):
+        got = read(entry, far, y, where, seen, setting)
+        want = read(entry, far[only], y[only], where[only], seen, setting)
+        assert set(got) == set(want)
+        for place, r in got.items():
+            assert r.estimate.value == pytest.approx(want[place].estimate.value, abs=1e-9)
+            assert r.estimate.n == want[place].estimate.n
+    assert got["accuracy", "last", "site: a -> b"].estimate.value > 0.7
+
+
+@pytest.mark.parametrize("entry", [MATRIX, LOSS])
 def test_damage_is_told_by_layer(rng, seen, setting, entry):
     where = np.arange(300) % 2
     y = rng.integers(0, 2, size=300)

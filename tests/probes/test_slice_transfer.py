@@ -146,6 +146,40 @@ def test_small_slices_are_left_out_and_one_alone_says_so(rng, seen, setting):
     assert not ENTRY.applies(setting(x, y).condition, setting(x, y).data, setting(x, y).task)
 
 
+def test_what_is_damaged_or_stands_still_within_slices_says_so(rng, seen, setting):
+    """A dead layer loses nothing across slices, and would pass."""
+    x, y, where = data(rng)
+    nan = x.copy()
+    nan[7] = np.nan
+    cases = {
+        "model: layer last holds NaN or infinity": nan,
+        "model: no unit of layer last varies": np.full_like(x, 0.3),
+        # Exactly, and up to what float32 leaves of one thing done three ways.
+        "model: layer last: no unit varies within any slice of domain": x[where],
+        "model: layer last: no unit varies within any slice of domain ": (
+            (1 + 0.3 * where[:, None]) * (1 + 1e-7 * rng.integers(-1, 2, size=(600, 2)))
+        ),
+    }
+    for why, rows in cases.items():
+        (r,) = read(rows, x, y, where, seen, setting)
+        assert (r.reason, r.estimate.units) == (why.strip(), 0)
+        assert math.isnan(r.estimate.value)
+
+
+def test_a_slice_with_one_answer_says_so_and_other_columns_are_read(rng, seen, setting):
+    """The probe of such a slice would be right every time."""
+    x, y, where = data(rng)
+    y[where == 2] = 1
+    code = (rng.normal(size=(600, 4)) + y[:, None]).astype(np.float32)
+    half = np.arange(600) // 300
+    at = setting(x, y, groups={"domain": where, "half": half})
+    got = {r.slice: r for r in ENTRY.read(seen(code), at)}
+    assert got["domain"].reason == "domain 2: target has one value only"
+    assert math.isnan(got["domain"].estimate.value)
+    assert (got["half"].reason, got["half"].estimate.units) == ("", 600)
+    assert math.isfinite(got["half"].estimate.value)
+
+
 def test_clusters_widen_the_error(rng, seen, setting):
     x, y, where = data(rng, 400, 2)
     cluster = np.repeat(np.arange(50), 8)

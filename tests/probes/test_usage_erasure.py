@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import torch
 from torch import nn
 from usage_models import linear, numbers, one, reads, seeded
 
 from ringtest import blocks, inference
 from ringtest.data import AuditData
+from ringtest.estimate import t_quantile
 from ringtest.measure import NotMeasurable, measures
-from ringtest.probes import running
+from ringtest.probes import interventions, running
 from ringtest.probes.erasure import Span, noise
 from ringtest.probes.interventions import span_of
 from ringtest.probes.running import Site
@@ -90,8 +92,9 @@ def test_the_movement_is_that_of_leace_by_hand(concept: str) -> None:
     rows_ = real - np.mean(random, 0)
     assert found.estimate.value == pytest.approx(rows_.mean(), abs=1e-6)
     assert found.estimate.n == 200
+    drawn = np.var(np.mean(random, 1), ddof=1) * (1 + 1 / ERASURE.draws)
     se = inference.standard_error(found.estimate)
-    assert se == pytest.approx(rows_.std(ddof=1) / math.sqrt(200), rel=0.1)
+    assert se == pytest.approx(math.sqrt(rows_.var(ddof=1) / 200 + drawn), rel=0.1)
 
 
 def test_values_that_are_the_whole_answer_take_all_its_variance() -> None:
@@ -123,7 +126,13 @@ def test_embeddings_are_measured_as_directions() -> None:
     assert abs(found["other"]) < 0.2 < found["first"] - found["other"]
 
 
-def test_random_labels_are_used_like_random_subspaces() -> None:
+@pytest.fixture
+def undecoded(monkeypatch) -> None:
+    """Concepts need not be there to be decoded."""
+    monkeypatch.setattr(interventions, "unheld", lambda *_: "")
+
+
+def test_random_labels_are_used_like_random_subspaces(undecoded) -> None:
     data = rows(600, 12)
     made = []
     for seed in range(8):
@@ -132,6 +141,48 @@ def test_random_labels_are_used_like_random_subspaces() -> None:
         evidence, at = one(reads({0: 3.0, 1: 3.0, 2: -2.0}, 12), data)
         made.append(last(ERASURE.read(evidence, replace(at, seed=seed)))["noise"].estimate.value)
     assert np.mean(made) == pytest.approx(0, abs=0.03)
+
+
+@pytest.mark.parametrize("entry", [ERASURE, measures["usage.interchange"]], ids=lambda e: e.id)
+def test_intervals_of_random_labels_hold_their_true_value(entry, undecoded) -> None:
+    """Which subspaces were drawn counts: rows alone were sure of a use in most of these."""
+    x, rng = numbers(300, 20), np.random.default_rng(0)
+    labels = {f"r{i}": rng.integers(0, 2, 300) for i in range(24)}
+    data = AuditData(x, (x[:, 0] > 0).long().numpy(), concepts=labels)
+    found = last(entry.read(*one(reads({0: 2.0, 1: 1.0, 2: -1.0}, 20), data)))
+    made = [found[name].estimate for name in labels]
+    scores = np.array([abs(e.value) / inference.standard_error(e) for e in made])
+    held = [t_quantile(0.95, e.dof) for e in made]
+    assert (scores > held).sum() <= 4  # of 24; 1.2 are expected
+    without = np.array(
+        [abs(e.value) / np.sqrt((e.influence[: -entry.draws] ** 2).sum()) for e in made]
+    )
+    assert (without > 2).sum() >= 8
+
+
+def test_a_concept_that_the_layer_lost_has_no_number() -> None:
+    """However it moves the outputs: there is nothing of it to be used."""
+    data = rows(300, 8)
+    labels = np.random.default_rng(0).integers(0, 2, 300)
+    data = AuditData(data.inputs, data.targets, concepts={"noise": labels})
+    found = ERASURE.read(*one(reads({0: 2.0}, 8), data))
+    for r in found:
+        assert math.isnan(r.estimate.value) == (r.concept == "noise")
+        if r.concept == "noise":
+            assert r.reason.startswith(f"net: layer {r.layer}: noise cannot be decoded from the")
+
+
+def test_what_two_models_share_of_a_draw_falls_out_of_their_difference() -> None:
+    data = rows(300, 8)
+    first, second, third = (
+        last(ERASURE.read(*one(net, data)))["target"].estimate
+        for net in (reads({0: 2.0}, 8), reads({0: 2.0}, 8), reads({0: 2.0, 3: 3.0, 5: -2.0}, 8))
+    )
+    assert inference.standard_error(first - second) == 0
+    apart = first - third
+    assert (apart.influence[-ERASURE.draws :] ** 2).sum() > 0
+    # Fewer draws than rows: the interval is that of a t with fewer degrees of freedom.
+    assert ERASURE.draws - 1 <= apart.dof < 299
 
 
 def test_every_layer_of_a_convolution_is_run() -> None:
@@ -165,11 +216,24 @@ def test_a_concept_with_one_value_is_told() -> None:
 
 def test_a_concept_as_wide_as_the_layer_is_told() -> None:
     x = numbers(200, 2)
-    data = AuditData(x, np.arange(200) % 3)
+    data = AuditData(x, torch.cat([x, -x.sum(1, keepdim=True)], 1).argmax(1).numpy())
     net = nn.Sequential(linear(torch.eye(2)), linear(torch.ones(3, 2)))
     (found, *_) = ERASURE.read(*one(net, data))
     assert math.isnan(found.estimate.value)
-    assert "takes all 2 directions" in found.reason
+    assert "target takes 2 of 2 directions of the layer" in found.reason
+
+
+def test_a_concept_that_takes_most_of_a_layer_has_no_fair_comparison() -> None:
+    """Ten classes in ten units: the answer runs through them, and through any nine directions."""
+    x = numbers(600, 10)
+    y = x.argmax(1).numpy()
+    net = nn.Sequential(linear(torch.eye(10)), linear(5 * torch.eye(10)))
+    half = (x[:, 0] > 0).long().numpy()
+    data = AuditData(x, y, concepts={"half": half})
+    for entry in (ERASURE, measures["usage.interchange"]):
+        for r in entry.read(*one(net, data)):
+            assert math.isnan(r.estimate.value) == (r.concept == "target")
+            assert ("target takes 9 of 10 directions" in r.reason) == (r.concept == "target")
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, "constant"])

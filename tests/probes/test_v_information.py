@@ -9,11 +9,11 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ringtest import blocks, margins
 from ringtest.measure import measures
+from ringtest.probes import predictive
 from ringtest.probes.predictive import fit_values
 
 ENTRY = measures["probe.v_information"]
@@ -52,11 +52,13 @@ def test_classes_against_log_loss(rng, seen, setting, classes, clusters):
             model = LogisticRegression(
                 C=1 / (margins.PROBE_RIDGE * train.sum()), tol=1e-10, max_iter=20_000
             )
-            model = make_pipeline(StandardScaler(), model).fit(x[train], y[train])
+            # Standardised once, on all rows: how a unit is scaled is no answer to learn from.
+            z = StandardScaler().fit_transform(x)
+            model = model.fit(z[train], y[train])
             prior = np.tile(np.bincount(y[train]) / train.sum(), (left.sum(), 1))
             labels = np.arange(classes)
             gain = log_loss(y[left], prior, labels=labels) - log_loss(
-                y[left], model.predict_proba(x[left]), labels=labels
+                y[left], model.predict_proba(z[left]), labels=labels
             )
             want += gain * left.sum() / n / math.log(2)
         r = got[name, "target"]
@@ -81,8 +83,7 @@ def test_values_against_ridge_and_normal_densities(rng, seen, setting):
         x, want = np.float64(np.float32(x)), np.empty(n)
         for f in range(5):
             train, left = fold != f, fold == f
-            # Standardised once: as leave-one-out is exact for features as they stand.
-            z = StandardScaler().fit(x[train])
+            z = StandardScaler().fit(x)
             ridge = Ridge(alpha=margins.PROBE_RIDGE * train.sum())
             out = cross_val_predict(ridge, z.transform(x[train]), y[train], cv=LeaveOneOut())
             sd = np.sqrt(((out - y[train]) ** 2).mean(0))
@@ -158,6 +159,27 @@ def test_more_is_more_and_values_that_are_there_exactly_stay_finite(rng, seen, s
     assert none < 0.05 < some < 1 < all_ < 20
 
 
+@pytest.mark.parametrize("kind", ["classes", "values"])
+@pytest.mark.parametrize("rest", [0.0, 1e-9, 1e-6, 1e-4])
+def test_a_unit_that_next_to_no_row_moves_decides_nothing(rng, seen, setting, kind, rest):
+    """A ReLU unit that one row alone turns on, and the others hardly or not at all.
+
+    Out of fold, at the scale of the training rows, that row would cost millions of bits.
+    """
+    n = 400
+    s = rng.normal(size=n)
+    y = (s > 0).astype(int) if kind == "classes" else s
+    plain = rng.normal(size=(n, 6)) + s[:, None]
+    rare = rest * np.abs(rng.normal(size=(n, 3)))
+    rare[[3, 50, 211], range(3)] = 1.0
+    layers = {"plain": plain, "both": np.hstack([plain, rare])}
+    task = "classification" if kind == "classes" else "regression"
+    got = read(layers, y, seen, setting, task=task)
+    a, b = (got[k, "target"].estimate.value for k in layers)
+    assert a > 0.4
+    assert b == pytest.approx(a, abs=0.05)
+
+
 # -- the variance of what is left out --------------------------------------------------------------
 
 
@@ -194,6 +216,29 @@ def test_what_cannot_be_told_says_why(rng, seen, setting):
         assert math.isnan(r.estimate.value) == (place != ("good", "target")) == bool(r.reason)
     few = read(rng.normal(size=(8, 2)), np.arange(8) % 2, seen, setting, cluster=np.arange(8) // 2)
     assert "fewer than 5 folds" in few["last", "target"].reason
+
+
+def test_a_layer_whose_probe_cannot_be_fitted_is_named_and_costs_no_other(
+    rng, seen, setting, monkeypatch
+):
+    y, other = rng.integers(0, 2, size=100), rng.integers(0, 3, size=100)
+    layers = {"good": rng.normal(size=(100, 3)), "hard": rng.normal(size=(100, 9))}
+    want = read(layers, y, seen, setting, concepts={"other": other})
+    solve = predictive.solve
+
+    def fails(problems, tolerance):
+        hard = problems.rows.shape[1] == 9 and len(problems.onehot) == 3
+        theta, solved = solve(problems, tolerance)
+        return theta, solved and not hard
+
+    monkeypatch.setattr(predictive, "solve", fails)
+    got = read(layers, y, seen, setting, concepts={"other": other})
+    bad = got.pop(("hard", "other"))
+    assert bad.reason == "model: layer hard: a logistic probe did not converge"
+    assert math.isnan(bad.estimate.value)
+    assert len(got) == 3
+    for place, r in got.items():
+        assert (r.reason, r.estimate.value) == ("", want[place].estimate.value)
 
 
 def test_it_is_read_only_when_asked_for():

@@ -126,7 +126,7 @@ def _model(case: Case, model: Model) -> list[Any] | None:
         str(model.device),
         repr(model.layers and model.layers.picked),
         repr(model.form),
-        [model.gradients, model.probabilities],
+        [model.gradients, model.layer_gradients, model.probabilities],
         "" if model.module is None else versions.of_module(model.module),
         shown,
     ]
