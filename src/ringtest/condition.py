@@ -54,6 +54,8 @@ class Condition:
     """Tasks for which it means anything."""
     keeps_targets: ClassVar[bool] = True
     """Whether the targets are still right, so that scores mean something."""
+    gradients: ClassVar[bool | None] = None
+    """Whether it needs those of the model; None: as its scope says, ``own`` does."""
     keeps_rows: ClassVar[bool] = True
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
 
@@ -75,6 +77,11 @@ class Condition:
     @classmethod
     def defaults(cls, data: AuditData) -> Iterable[Condition]:  # noqa: ARG003 - protocol
         """The instances that an audit of this data looks under; none where it does not apply."""
+        return ()
+
+    @classmethod
+    def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Condition]:  # noqa: ARG003
+        """The instances that a cell naming this kind in full means, besides the defaults."""
         return ()
 
     def start(self, data: AuditData) -> Rows:

@@ -81,6 +81,7 @@ def make(
     found = [
         c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
     ]
+    found += _asked(extra, data, task, {c.key for c in found})
     found.sort(key=lambda c: c.role != "clean")
     _check_extra(extra, found)
     stages, left_out = [], []
@@ -135,7 +136,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
     inside = entry.needs & {"sample", "layers", "moments"} and "outcomes" not in entry.needs
     if inside and model.layers is None:
         return f"{model.name} shows only its outputs"
-    if (condition.scope == "own" or "gradients" in entry.needs) and not model.gradients:
+    own = condition.scope == "own" if condition.gradients is None else condition.gradients
+    if (own or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
     if "layer_gradients" in entry.needs and not model.layer_gradients:
         return f"{model.name} gives no gradients of its layers"
@@ -170,3 +172,22 @@ def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
                 f"no condition matches {c!r}",
                 close_to(c, dict.fromkeys(f.id for f in found)),
             )
+
+
+def _asked(
+    extra: Sequence[Cell], data: AuditData, task: AnyTask, known: set[str]
+) -> list[Condition]:
+    """Conditions that a cell names in full, and that no audit looks under by itself."""
+    out: dict[str, Condition] = {}
+    for _, name in extra:
+        kind, _, text = name.partition("@")
+        try:
+            severity = float(text) if text else None
+        except ValueError:
+            continue
+        # No glob: "attack.*" would run them all.
+        if kind in {entry.id for entry in conditions}:
+            made = conditions[kind].make
+            if task.name in made.tasks:
+                out |= {c.key: c for c in made.asked(data, severity) if c.key not in known}
+    return list(out.values())

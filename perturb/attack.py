@@ -1,0 +1,215 @@
+"""What all attacks on inputs share: the unit of eps, the budget that is kept, the checks."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.errors import ConfigError, DataError, SubjectError
+from ringtest.perturb import losses
+from ringtest.perturb.ascent import AnyLoss, Goal, Search
+from ringtest.perturb.geometry import Ball, Linf
+from ringtest.perturb.scale import spread
+from ringtest.perturb.schedules import AdaptiveStep, FixedStep, Schedule
+
+if TYPE_CHECKING:
+    from ringtest.model import Ensemble, Model
+
+Run = tuple[AnyLoss, tuple[Tensor, ...]]
+"""What one run climbs, and the (b, ...) aims that it reads besides the outputs."""
+
+
+class Attack(Condition):
+    """Base: each model's own worst inputs within eps, from the same start and with the same budget.
+
+    Severity is eps: a share of the legal range if the data have bounds, else in standard deviations
+    of each column, channel (images) or feature (sequences). Inputs of type double are attacked in
+    double, all others in float32.
+
+    Raises ConfigError, when made, for an eps that is not a positive number.
+    """
+
+    scope = "own"
+    ball: ClassVar[type[Ball]] = Linf
+    """Where an example may be moved."""
+    usual: ClassVar[tuple[float, ...]] = (0.03, 0.1)
+    """Eps where none is asked for; the first is that of an instance without a severity."""
+    gradients: ClassVar[bool] = True
+    """Whether it needs those of the model."""
+    padding: ClassVar[bool] = False
+    """Whether steps that a mask declares padding are moved, too."""
+
+    def __init__(self, name: str | None = None, severity: float | None = None) -> None:
+        if severity is not None and not _is_eps(severity):
+            raise ConfigError(
+                f"severity of {self.kind}",
+                f"is {severity!r}",
+                f"give an eps above 0, such as {self.kind}@{self.usual[0]:g}",
+            )
+        super().__init__(name, severity)
+
+    @classmethod
+    def applies(cls, data: AuditData) -> bool:
+        """Whether such rows can be attacked."""
+        return bool(data.inputs.is_floating_point())
+
+    @classmethod
+    def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Self]:
+        """What a cell that names the attack means: the usual eps, or the one that it says."""
+        if not cls.applies(data):
+            return ()
+        return [cls(severity=s) for s in (cls.usual if severity is None else (severity,))]
+
+    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
+        """Take the unit of eps."""
+        self._bounds = data.bounds
+        if data.bounds is None:
+            self._unit = spread(data)
+        else:
+            self._unit = torch.tensor(data.bounds[1] - data.bounds[0])
+
+    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        """The worst inputs found within eps and the bounds.
+
+        Raises DataError without the targets that it needs and for integer inputs, SubjectError for
+        a model without the gradients that it needs.
+        """
+        self._check(model, x, y)
+        # Under inference mode enable_grad alone has no effect, and tensors made there take no part
+        # in a gradient, hence the copies.
+        with torch.inference_mode(False), torch.no_grad():
+            x = x.detach().clone()
+            ball = self._ball(model, x)
+            outputs = model.logits(x).float()
+            y = None if y is None else y.detach().clone()
+            search = Search(model, ball, x.dtype, outputs, self.goal(outputs, y))
+            self.search(search, outputs, y, rng)
+            found = search.found.to(x.dtype)
+            kept = ball.holds(found, x.dtype)
+        if not bool(kept.all()):
+            raise AssertionError(f"{self.key} left eps or bounds in {int((~kept).sum())} rows")
+        return found
+
+    @abstractmethod
+    def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
+        """What is wanted, given the model's outputs on the clean rows and the targets."""
+
+    @abstractmethod
+    def search(
+        self, search: Search, outputs: Tensor, y: Tensor | None, rng: torch.Generator
+    ) -> None:
+        """Look for the worst points, all draws being made for the whole block."""
+
+    def _check(self, model: Model, x: Tensor, y: Tensor | None) -> None:
+        if not x.is_floating_point():
+            fix = "leave it out, or give real numbers such as embeddings"
+            raise DataError("inputs", f"are {x.dtype}, which {self.key} cannot move a little", fix)
+        if self.gradients and not model.gradients:
+            raise SubjectError("model", "gives no gradients", f"leave {self.kind} out for it")
+
+    def _ball(self, model: Model | Ensemble, x: Tensor) -> Ball:
+        eps = self.usual[0] if self.severity is None else self.severity
+        unit = self._unit.to(x.device)
+        mask = None if self.padding else _mask(model)
+        if mask is not None:
+            unit = unit * mask.to(unit).view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+        centre = x.to(torch.promote_types(x.dtype, torch.float32))
+        return self.ball(centre, unit, float(eps), self._bounds)
+
+
+def _is_eps(value: Any) -> bool:
+    """Whether a value is a finite number above 0."""
+    try:
+        return not isinstance(value, str) and 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False
+
+
+def _mask(model: Model | Ensemble) -> Tensor | None:
+    """(b, length) true where a step of the current block counts."""
+    members = getattr(model, "members", None) or [model]
+    mask: Tensor | None = getattr(members[0], "mask", None)
+    return mask
+
+
+class GradientAttack(Attack):
+    """Base: runs up the gradients of some losses, each from a start of its own."""
+
+    steps: ClassVar[int] = 20
+    """Steps of each run."""
+    rate: ClassVar[float] = 2.5
+    """Length of all steps together, in eps; 0: steps whose size each example finds (APGD)."""
+    restarts: ClassVar[int] = 1
+    """Runs of each loss."""
+    random_start: ClassVar[bool] = True
+    """Whether a run starts anywhere in the ball; else at the clean point."""
+
+    def runs(self, goal: Goal, outputs: Tensor) -> Iterator[Run]:
+        """What is climbed, in this order; the goal itself unless a subclass knows better."""
+        yield goal.damage, goal.aims
+
+    def start_at(self, ball: Ball, number: int, rng: torch.Generator) -> Tensor:
+        """(b, ...) where the runs of a restart begin."""
+        return ball.start(rng) if self.random_start else ball.centre
+
+    def schedule(self) -> Schedule:
+        """That of one run."""
+        return (
+            FixedStep(self.steps, self.rate / self.steps) if self.rate else AdaptiveStep(self.steps)
+        )
+
+    def search(
+        self, search: Search, outputs: Tensor, y: Tensor | None, rng: torch.Generator
+    ) -> None:
+        """All runs, until nothing is left to do."""
+        for number in range(self.restarts):
+            for loss, aims in self.runs(search.goal, outputs):
+                start = self.start_at(search.ball, number, rng)
+                if not search.climb(loss, aims, start, self.schedule()):
+                    return
+
+
+class Misleading(Attack):
+    """Base: attacks on the class of an example; integer classes only.
+
+    An example that is broken leaves the batch; of all points seen (the clean one, too) the one with
+    the smallest margin is kept.
+    """
+
+    tasks = ("classification",)
+
+    @classmethod
+    def applies(cls, data: AuditData) -> bool:
+        """Real inputs with one integer class each."""
+        y = data.targets
+        classes = y is not None and y.ndim == 1 and y.dtype.kind in "iu"
+        return super().applies(data) and bool(classes)
+
+    def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
+        """A negative margin."""
+        assert y is not None
+        return Goal(losses.deficit, (y.long(),), breaks=True)
+
+    def _check(self, model: Model, x: Tensor, y: Tensor | None) -> None:
+        if y is None:
+            raise DataError("targets", f"are missing, and {self.key} needs them", "give classes")
+        super()._check(model, x, y)
+
+
+class MisleadingGradient(Misleading, GradientAttack):
+    """Base: the worst case over several losses, each with a run of its own."""
+
+    losses: ClassVar[Mapping[str, losses.Loss]] = losses.LOSSES
+    """What is climbed, in this order."""
+
+    def runs(self, goal: Goal, outputs: Tensor) -> Iterator[Run]:
+        """One for each loss."""
+        for loss in self.losses.values():
+            yield loss, goal.aims
