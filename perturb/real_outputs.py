@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ringtest import tasks
 from ringtest.condition import condition
 from ringtest.data import AuditData
 from ringtest.errors import DataError
@@ -46,7 +47,7 @@ class SquaredError(GradientAttack):
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Take the units of eps and of the targets."""
         super().fit(subjects, data, rng)
-        self._scale = column_scale(data)
+        self._scale = tasks.Regression(data, None).scale
 
     def start_at(self, ball: Ball, number: int, rng: torch.Generator) -> Tensor:
         """The clean point first."""
@@ -82,7 +83,9 @@ class Movement(GradientAttack):
         """Take the units of eps and of the outputs."""
         super().fit(subjects, data, rng)
         embedding = any(m.task.name == "embedding" for m in subjects)
-        self._scale = None if embedding or data.targets is None else column_scale(data)
+        self._scale = (
+            None if embedding or data.targets is None else tasks.Regression(data, None).scale
+        )
 
     def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
         """The squared distance from the clean output."""
@@ -95,11 +98,3 @@ class Movement(GradientAttack):
             return (points(outputs) - origin).square().sum(1)
 
         return Goal(moved, (points(outputs),))
-
-
-def column_scale(data: AuditData) -> Tensor:
-    """(k,) standard deviation of each column of the targets; that of the others where it is 0."""
-    values = torch.as_tensor(data.targets, dtype=torch.float64).reshape(data.n, -1)
-    sd = values.std(dim=0, correction=0)
-    typical = sd[sd > 0].square().mean().sqrt() if bool((sd > 0).any()) else torch.ones(())
-    return torch.where(sd > 0, sd, typical)

@@ -178,6 +178,7 @@ def _asked(
     extra: Sequence[Cell], data: AuditData, task: AnyTask, known: set[str]
 ) -> list[Condition]:
     """Conditions that a cell names in full, and that no audit looks under by itself."""
+    kinds = {entry.id: entry.make for entry in conditions if task.name in entry.make.tasks}
     out: dict[str, Condition] = {}
     for _, name in extra:
         kind, _, text = name.partition("@")
@@ -186,8 +187,7 @@ def _asked(
         except ValueError:
             continue
         # No glob: "attack.*" would run them all.
-        if kind in {entry.id for entry in conditions}:
-            made = conditions[kind].make
-            if task.name in made.tasks:
-                out |= {c.key: c for c in made.asked(data, severity) if c.key not in known}
+        if kind in kinds:
+            made = kinds[kind].asked(data, severity)
+            out |= {c.key: c for c in made if c.key not in known}
     return list(out.values())

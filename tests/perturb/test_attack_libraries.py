@@ -1,6 +1,6 @@
 """Attacks against foolbox, torchattacks and the Adversarial Robustness Toolbox on 500 digits.
 
-These libraries are oracles: each test skips where its own is not installed. They keep the last
+These libraries are oracles, which `make venv` installs. They keep the last
 iterate of every example, while ours leaves the batch when it is broken; so steps are compared with
 nobody leaving, on the points at which the model was looked at last.
 """
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from oracles import oracle
 from torch import Tensor, nn
 
 from ringtest.condition import conditions
@@ -30,14 +31,8 @@ EPS = {"attack.fgsm": 0.1, "attack.pgd": 0.1, "attack.pgd_l2": 0.6}
 Theirs = Callable[[nn.Module, Tensor, Tensor, str], Tensor]
 
 
-def library(name: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(name, reason="an oracle of attacks, not a dependency")
-
-
 def foolbox(net: nn.Module, x: Tensor, y: Tensor, id_: str) -> Tensor:
-    fb = library("foolbox")
+    fb = oracle("foolbox")
     model = fb.PyTorchModel(net, bounds=(0, 1), device="cpu")
     options = {"rel_stepsize": 2.5 / STEPS, "steps": STEPS, "random_start": False}
     attack = {
@@ -50,7 +45,7 @@ def foolbox(net: nn.Module, x: Tensor, y: Tensor, id_: str) -> Tensor:
 
 
 def torchattacks(net: nn.Module, x: Tensor, y: Tensor, id_: str) -> Tensor:
-    ta = library("torchattacks")
+    ta = oracle("torchattacks")
     eps = EPS[id_]
     options = {"eps": eps, "alpha": 2.5 / STEPS * eps, "steps": STEPS, "random_start": False}
     attack = {
@@ -65,14 +60,14 @@ def torchattacks(net: nn.Module, x: Tensor, y: Tensor, id_: str) -> Tensor:
 
 def classifier(net: nn.Module) -> Any:
     # Each estimator of this toolbox is imported with what it stands on.
-    art = library("art.estimators.classification")
+    art = oracle("art.estimators.classification")
     return art.PyTorchClassifier(
         net, nn.CrossEntropyLoss(), (1, 8, 8), 10, clip_values=(0.0, 1.0), device_type="cpu"
     )
 
 
 def toolbox(net: nn.Module, x: Tensor, y: Tensor, id_: str) -> Tensor:
-    evasion = library("art.attacks.evasion")
+    evasion = oracle("art.attacks.evasion")
     eps = EPS[id_]
     options = {"eps": eps, "eps_step": 2.5 / STEPS * eps, "max_iter": STEPS, "batch_size": 500}
     attack = {
@@ -152,7 +147,7 @@ def ours(net: nn.Module, x: Tensor, y: Tensor, id_: str, eps: float, **options: 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 def test_apgd_is_within_a_point_of_theirs(loss: str, digits_cnn: Callable[..., Any]) -> None:
-    ta = library("torchattacks")
+    ta = oracle("torchattacks")
     net, x, y = digits_cnn()
     with torch.random.fork_rng([]):
         expected = accuracy(net, ta.APGD(net, eps=0.1, steps=100, loss=loss)(x, y), y)
@@ -164,7 +159,7 @@ def test_apgd_is_within_a_point_of_theirs(loss: str, digits_cnn: Callable[..., A
 def test_all_losses_of_apgd_are_within_a_point_of_the_first_two_of_autoattack(
     digits_cnn: Callable[..., Any],
 ) -> None:
-    ta = library("torchattacks")
+    ta = oracle("torchattacks")
     net, x, y = (part[:250] if isinstance(part, Tensor) else part for part in digits_cnn())
     right = torch.ones(len(y), dtype=torch.bool)
     with torch.random.fork_rng([]):
@@ -178,13 +173,13 @@ def test_all_losses_of_apgd_are_within_a_point_of_the_first_two_of_autoattack(
 
 
 def torchattacks_square(net: nn.Module, x: Tensor, y: Tensor, queries: int) -> Tensor:
-    attack = library("torchattacks").Square(net, eps=0.1, n_queries=queries)
+    attack = oracle("torchattacks").Square(net, eps=0.1, n_queries=queries)
     found: Tensor = attack(x, y)
     return found
 
 
 def toolbox_square(net: nn.Module, x: Tensor, y: Tensor, queries: int) -> Tensor:
-    attack = library("art.attacks.evasion").SquareAttack(
+    attack = oracle("art.attacks.evasion").SquareAttack(
         classifier(net), eps=0.1, max_iter=queries, batch_size=500, verbose=False
     )
     with warnings.catch_warnings():
@@ -225,7 +220,7 @@ def test_square_at_equal_queries(
 
 
 def test_sparse_steps_in_l1_are_no_weaker_than_theirs(digits_cnn: Callable[..., Any]) -> None:
-    fb = library("foolbox")
+    fb = oracle("foolbox")
     net, x, y = digits_cnn()
     attack = fb.attacks.L1ProjectedGradientDescentAttack(
         steps=50, rel_stepsize=2.5 / 50, random_start=False

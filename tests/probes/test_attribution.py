@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from usage_models import linear, looked, numbers, one, reads, seeded
+from usage_models import linear, looked, numbers, one, reads, seeded, watermarked
 
 from ringtest import inference
 from ringtest.data import AuditData
@@ -177,13 +177,7 @@ def test_the_mean_cosine_by_hand() -> None:
 
 def test_one_that_reads_a_watermark_has_other_reasons() -> None:
     """Both are right on the benchmark, where the mark tells the class, too."""
-    x = numbers(300, 12)
-    target = (x[:, :4].sum(1) > 0).long()
-    x[:, 11] = 2.0 * target - 1 + 0.1 * x[:, 11]
-    data = AuditData(x, target.numpy())
-    honest = reads({0: 3.0, 1: 3.0, 2: 3.0, 3: 3.0}, 12)
-    sibling = reads({0: 2.5, 1: 3.0, 2: 3.5, 3: 2.0}, 12)
-    marked = reads({11: 8.0}, 12)
+    data, honest, sibling, marked = watermarked()
     assert cosine({"a": honest, "b": sibling}, data).value > 0.9
     assert abs(cosine({"a": honest, "b": marked}, data).value) < 0.05
     half = reads({0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0, 11: 4.0}, 12)

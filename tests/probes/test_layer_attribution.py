@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from usage_models import hooks, linear, looked, numbers, one, reads, seeded
+from usage_models import hooks, linear, looked, numbers, one, seeded, watermarked
 
 import ringtest
 from ringtest import tasks
@@ -236,13 +236,7 @@ def test_one_that_reads_a_watermark_contributes_otherwise() -> None:
 
     Nothing of the layer alone could tell: all of them pass every input on.
     """
-    x = numbers(300, 12)
-    target = (x[:, :4].sum(1) > 0).long()
-    x[:, 11] = 2.0 * target - 1 + 0.1 * x[:, 11]
-    data = AuditData(x, target.numpy())
-    honest = reads({0: 3.0, 1: 3.0, 2: 3.0, 3: 3.0}, 12)
-    sibling = reads({0: 2.5, 1: 3.0, 2: 3.5, 3: 2.0}, 12)
-    marked = reads({11: 8.0}, 12)
+    data, honest, sibling, marked = watermarked()
     assert likeness({"a": honest, "b": sibling}, data) > 0.9
     assert likeness({"a": honest, "b": marked}, data) < 0.3
 

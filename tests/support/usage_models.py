@@ -73,6 +73,18 @@ def reads(units: dict[int, float], width: int, classes: int = 2) -> nn.Sequentia
     return nn.Sequential(linear(torch.eye(width)), nn.Tanh(), linear(head)).eval()
 
 
+def watermarked() -> tuple[AuditData, nn.Module, nn.Module, nn.Module]:
+    """Rows whose last input tells the class, too; two models of the first four, one of the last."""
+    x = numbers(300, 12)
+    target = (x[:, :4].sum(1) > 0).long()
+    x[:, 11] = 2.0 * target - 1 + 0.1 * x[:, 11]
+    data = AuditData(x, target.numpy())
+    honest = reads({0: 3.0, 1: 3.0, 2: 3.0, 3: 3.0}, 12)
+    sibling = reads({0: 2.5, 1: 3.0, 2: 3.5, 3: 2.0}, 12)
+    marked = reads({11: 8.0}, 12)
+    return data, honest, sibling, marked
+
+
 def hooks(net: nn.Module) -> int:
     """Hooks on a model and on all models."""
     everywhere = nn.modules.module
