@@ -59,12 +59,12 @@ class ConditionMatrix(SliceMatrix):
         return out
 
     def entries(
-        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool, layer: str
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """As in slices; of earlier layers also what the probe of clean rows is worth here."""
-        yield from super().entries(x, concept, of, units, last)
+        yield from super().entries(x, concept, of, units, last, layer)
         if not last:
-            lame = next((o for o in of.obstacles(concept) if o), "")
+            lame = next((o for o in of.obstacles(concept, x, layer) if o), "")
             if not lame:
                 score = of.score(of.scores(x, concept), 0, 1, units)
                 yield score, concept.statistic, of.pair(0, 1), ""

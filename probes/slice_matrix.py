@@ -79,17 +79,19 @@ class Sliced(ModelMeasure):
         raise NotImplementedError
 
     def entries(
-        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool, layer: str
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """Estimate, statistic, slice and, for NaN, the reason; the summary first.
 
         Args:
-            x: (m, d) rows of a layer that varies, as :meth:`ringtest.probes.slices.Slices.narrow`
-                gives them.
+            x: (m, d) rows of an undamaged layer, as it shows them.
             concept: the target.
             of: slices that can be compared.
             units: (m,) cluster code of each row, or None.
             last: whether it is the last hidden layer.
+            layer: model and layer, for reasons.
+
+        Raises NotMeasurable where nothing in the layer varies.
         """
         raise NotImplementedError
 
@@ -120,8 +122,8 @@ class Sliced(ModelMeasure):
         if not why:
             last = name == evidence.names[-1]
             try:
-                narrow = of.narrow(rows, f"{evidence.subject}: layer {name}")
-                found = list(self.entries(narrow, concept, of, units, last))
+                layer = f"layer {name} of {evidence.subject}"
+                found = list(self.entries(rows, concept, of, units, last, layer))
             except NotMeasurable as error:
                 found = [(NOTHING, self.summary(concept), of.column, str(error))]
         place: dict[str, Any] = {"layer": name, "depth": evidence.depth(name)}
@@ -136,14 +138,15 @@ class SliceMatrix(Sliced):
     """Matrices of slices: scores of each slice's probe in each, and cosines of their directions.
 
     Rows (m, d) and the target; slices as in ``probe.slice_transfer``, or k-means clusters of the
-    inputs (:func:`slices`). Ridge, penalty 0.01 a row, units at standard deviation 1 within slices.
-    Read under any condition by itself: the rows of a condition are split alike, and probes fitted
-    on them. Readings, all in [-1, 1], higher is better: for every layer and column the mean cosine
-    over pairs of slices, whitened (:func:`ringtest.probes.directions.cosines`), 1 if one direction
-    serves all; for the last hidden layer, as slice "COLUMN: a -> b", the score in b of the probe of
-    a (own slice: out of fold; else without a fold too, so that sizes are equal; a row of values
-    scores at least -1), and for a before b the cosine of their directions. Scores have the error of
-    the rows scored; cosines a jackknife over groups of rows, in which probes are fitted anew.
+    inputs (:func:`slices`). Ridge, penalty 0.01 a row; units at standard deviation 1 in the slice
+    of the probe for scores, within slices for directions. Read under any condition by itself: the
+    rows of a condition are split alike, and probes fitted on them. Readings, all in [-1, 1], higher
+    is better: for every layer and column the mean cosine over pairs of slices, whitened
+    (:func:`ringtest.probes.directions.cosines`), 1 if one direction serves all; for the last hidden
+    layer, as slice "COLUMN: a -> b", the score in b of the probe of a (own slice: out of fold; else
+    without a fold too, so that sizes are equal; a row of values scores at least -1), and for a
+    before b the cosine of their directions. Scores have the error of the rows scored; cosines a
+    jackknife over groups of rows, in which probes are fitted anew.
     """
 
     id = "probe.slice_matrix"
@@ -156,12 +159,13 @@ class SliceMatrix(Sliced):
         return "mean cosine of directions"
 
     def entries(
-        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool, layer: str
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """The mean cosine; for the last layer also both matrices."""
-        lame = of.obstacles(concept)
+        lame = of.obstacles(concept, x, layer)
         groups = blocks.folds(x.shape[0], margins.JACKKNIFE_GROUPS, units)
-        table = deletions(x, concept.columns, of.rows, torch.from_numpy(groups))
+        narrow = of.narrow(x, layer)
+        table = deletions(narrow, concept.columns, of.rows, torch.from_numpy(groups))
         found, reasons = {}, {}
         for a, b in combinations(range(len(of.rows)), 2):
             if bool(table[:, a, b].isfinite().all()):
@@ -204,9 +208,9 @@ class SliceLoss(Sliced):
         return f"{concept.statistic} lost across slices"
 
     def entries(
-        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool
+        self, x: Tensor, concept: Concept, of: Slices, units: Units, last: bool, layer: str
     ) -> Iterator[tuple[Estimate, str, str, str]]:
         """What is lost."""
-        why = next((o for o in of.obstacles(concept) if o), "")
+        why = next((o for o in of.obstacles(concept, x, layer) if o), "")
         lost = NOTHING if why else of.lost(of.scores(x, concept), units)
         yield lost, self.summary(concept), of.column, why

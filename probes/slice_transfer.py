@@ -29,9 +29,10 @@ class SliceTransfer(ModelMeasure):
 
     Last hidden layer (m, d) and the target; two to ten slices of at least 100 rows of one group
     column, the largest if there are more, all slices weighted alike. Ridge, penalty 0.01 a row,
-    units at standard deviation 1 within slices, five folds. A row of a concept with values scores
-    at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one direction serves all. Not
-    measurable where the layer is damaged or stands still within slices, or a slice has one answer.
+    units at standard deviation 1 in the slice of the probe, five folds. A row of a concept with
+    values scores at least -1. In [-2, 2], for classes [-1, 1]; lower is better, 0: one direction
+    serves all. Not measurable where the layer is damaged or stands still in a slice, or a slice has
+    one answer.
     """
 
     id = "probe.slice_transfer"
@@ -70,9 +71,10 @@ class SliceTransfer(ModelMeasure):
 def _lost(evidence: Evidence, slices: Slices, concept: Concept, at: Setting) -> Estimate:
     """What is lost in the last layer across the slices; NotMeasurable if nothing can be said."""
     name = evidence.names[-1]
-    lame = next((why for why in slices.obstacles(concept) if why), "")
-    why = slices.reason or damage(evidence, name) or lame
+    why = slices.reason or damage(evidence, name)
+    if not why:
+        lame = slices.obstacles(concept, evidence.last, f"layer {name} of {evidence.subject}")
+        why = next((reason for reason in lame if reason), "")
     if why:
         raise NotMeasurable(why)
-    rows = slices.narrow(evidence.last, f"{evidence.subject}: layer {name}")
-    return slices.lost(slices.scores(rows, concept), at.sample_units)
+    return slices.lost(slices.scores(evidence.last, concept), at.sample_units)

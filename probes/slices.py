@@ -49,13 +49,14 @@ class Slices:
         )
 
     def narrow(self, rows: Tensor, layer: str = "the layer") -> Tensor:
-        """(m, at most m) float64 rows for probes in slices, of (m, d) rows; 0 for rows of no slice.
+        """(m, at most m) float64 rows for directions that are compared; 0 for rows of no slice.
 
-        Units have standard deviation 1 within slices, all slices weighted alike: a unit that says
-        above all which slice it is would hide what it says within them, and one that stands still
-        in some is not scaled up by what rounding leaves there. Rows of no slice have no say in it:
-        no probe is fitted to them, and one that lies far out could drown all others. Raises
-        NotMeasurable, with the name of the layer, if no unit varies within any slice.
+        Of the (m, d) rows of a layer. Directions are compared at one scale for all slices: units
+        have standard deviation 1 within slices, all weighted alike. A unit that says above all
+        which slice it is would hide what it says within them, and one that stands still in some is
+        not scaled up by what rounding leaves there. Rows of no slice have no say in it: one that
+        lies far out could drown all others. Raises NotMeasurable, with the name of the layer, if no
+        unit varies within any slice.
         """
         compared = torch.cat(self.rows).sort().values
         x = rows[compared].double()
@@ -73,22 +74,27 @@ class Slices:
         out[compared] = narrow
         return out
 
-    def scores(self, x: Tensor, concept: Concept) -> Tensor:
+    def scores(self, rows: Tensor, concept: Concept) -> Tensor:
         """(k, m) score of each row by each slice's probe; NaN for rows of no slice.
+
+        NaN also for the probe of a slice in which no unit varies, see :meth:`obstacles`.
 
         A row meets probes of one size only: its own slice's and the others' without a fold.
 
         Args:
-            x: (m, d) rows, as :meth:`narrow` gives them.
+            rows: (m, d) rows of a layer, as it shows them.
             concept: to be decoded.
         """
-        out = torch.full((len(self.rows), x.shape[0]), torch.nan, dtype=torch.float64)
+        out = torch.full((len(self.rows), len(rows)), torch.nan, dtype=torch.float64)
         for a, (own, own_fold) in enumerate(zip(self.rows, self.folds, strict=True)):
-            probes = fold_probes(x[own], concept.columns[own], own_fold, scale=False)
-            for rows, fold in zip(self.rows, self.folds, strict=True):
+            seen = _as_seen_from(rows, own)
+            if seen is None:
+                continue
+            probes = fold_probes(seen[own], concept.columns[own], own_fold, scale=False)
+            for there, fold in zip(self.rows, self.folds, strict=True):
                 # Far outside its own slice a linear probe of values is wrong without bound.
-                score = concept.score(by_fold(probes, x[rows], fold), rows).clamp_min(-1.0)
-                out[a, rows] = score
+                score = concept.score(by_fold(probes, seen[there], fold), there).clamp_min(-1.0)
+                out[a, there] = score
         return out
 
     def score(self, scores: Tensor, a: int, b: int, units: NDArray[np.int64] | None) -> Estimate:
@@ -115,14 +121,47 @@ class Slices:
         """Name of an entry of the matrix."""
         return f"{self.column}: {self.labels[a]} -> {self.labels[b]}"
 
-    def obstacles(self, concept: Concept) -> list[str]:
-        """Why no probe of the concept can be fitted in each slice; empty where one can."""
+    def obstacles(self, concept: Concept, rows: Tensor, layer: str) -> list[str]:
+        """Why a slice has no probe of the concept in the (m, d) rows of a layer; "" where it has.
+
+        ``layer`` is what the reasons call it.
+        """
         out = []
-        for label, rows, fold in zip(self.labels, self.rows, self.folds, strict=True):
-            classes = None if concept.classes is None else concept.classes[rows]
-            why = Concept(concept.name, concept.columns[rows], classes).obstacle(fold)
+        for label, own, fold in zip(self.labels, self.rows, self.folds, strict=True):
+            classes = None if concept.classes is None else concept.classes[own]
+            why = Concept(concept.name, concept.columns[own], classes).obstacle(fold)
+            if not why and not bool(_moves(rows[own].double()).any()):
+                why = f"no unit of {layer} varies"
             out.append(f"{self.column} {label}: {why}" if why else "")
         return out
+
+
+def _moves(rows: Tensor) -> Tensor:
+    """(d,) whether a unit of (n, d) float64 rows varies, by more than rounding."""
+    return rows.var(0, correction=0) > RELATIVE * rows.square().mean(0)
+
+
+def _as_seen_from(rows: Tensor, own: Tensor) -> Tensor | None:
+    """(m, q) float64 rows, each unit in its standard deviations on a slice's own rows.
+
+    That is how a probe sees them that was fitted there. What stands still there weighs nothing
+    anywhere, exactly: a network with a part for each slice has units that wake up in the others
+    alone. A layer wider than the slice is long is rotated into the span of the slice, where the
+    weights of its ridge probe lie. None if no unit varies.
+    """
+    mine = rows[own].double()
+    moves = _moves(mine)
+    if not bool(moves.any()):
+        return None
+    mine = mine[:, moves]
+    seen = (rows[:, moves].double() - mine.mean(0)) / mine.std(0, correction=0)
+    if seen.shape[1] <= len(own):
+        return seen
+    mine = seen[own]
+    values, vectors = torch.linalg.eigh(mine @ mine.T)
+    keep = values > values[-1] * 1e-12
+    rotated: Tensor = seen @ (mine.T @ (vectors[:, keep] / values[keep].sqrt()))
+    return rotated
 
 
 def _folds(rows: Tensor, units: NDArray[np.int64] | None) -> Tensor:

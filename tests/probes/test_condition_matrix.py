@@ -76,12 +76,14 @@ def test_by_brute_force_no_probe_meets_a_row_that_it_was_fitted_on(rng, seen, se
     task, statistic = ("classification", "accuracy") if kind == "classes" else ("regression", "R^2")
     got = read(x, changed, target, seen, setting, task=task, cluster=units)
     both = np.float64(np.float32(np.concatenate([x, changed])))
-    within = [part.var(0) for part in np.split(both, 2)]
-    rows = np.split(both / np.sqrt(np.mean(within, axis=0)), 2)
+    parts = np.split(both, 2)
     answers = np.eye(3)[y] if kind == "classes" else np.float64(target)[:, None]
     fold = blocks.folds(300, margins.PROBE_FOLDS, units)
     want = np.empty((2, 2))
     for a in range(2):
+        # The constant unit weighs nothing.
+        spread = np.where(parts[a].std(0) > 0, parts[a].std(0), np.inf)
+        rows = [(part - parts[a].mean(0)) / spread for part in parts]
         for b in range(2):
             said = np.empty(answers.shape)
             for f in range(margins.PROBE_FOLDS):

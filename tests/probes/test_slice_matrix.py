@@ -37,7 +37,7 @@ def probe(x, y):
 
 
 def one_scale(code, where):
-    """As probes see a layer: units at a standard deviation of 1 within slices."""
+    """As directions see a layer: units at a standard deviation of 1 within slices."""
     code = np.float64(np.float32(code))
     return code / np.sqrt(np.mean([code[where == s].var(0) for s in np.unique(where)], axis=0))
 
@@ -85,7 +85,8 @@ def test_both_matrices_by_brute_force(rng, seen, setting, kind):
             for f in range(5):
                 train = rows[a][folds[a] != f]
                 left = folds[b] == f
-                found[left] = probe(x[train], answers[train]).predict(x[rows[b][left]])
+                z = x / x[rows[a]].std(0)  # as the probe's own slice sees it
+                found[left] = probe(z[train], answers[train]).predict(z[rows[b][left]])
             if kind == "classes":
                 scores = (found.argmax(1) == y[rows[b]]).astype(float)
             else:
@@ -358,7 +359,13 @@ def test_a_layer_that_is_silent_in_one_slice_has_no_direction_there(rng, seen, s
     code = (rng.normal(size=(400, 3)) + y[:, None]) * (where == 0)[:, None]
     got = read(MATRIX, code, y, where, seen, setting)
     assert math.isnan(got["cosine of directions", "last", "site: 0 -> 1"].estimate.value)
-    assert "no answer has a direction" in got["mean cosine of directions", "last", "site"].reason
+    why = "site 1: no unit of layer last of model varies"
+    assert got["mean cosine of directions", "last", "site"].reason == why
+    for pair in ("0 -> 1", "1 -> 0", "1 -> 1"):
+        assert got["accuracy", "last", f"site: {pair}"].reason == why
+    assert got["accuracy", "last", "site: 0 -> 0"].estimate.value > 0.6
+    (r,) = read(LOSS, code, y, where, seen, setting).values()
+    assert (r.reason, r.estimate.units) == (why, 0)
 
 
 @pytest.mark.parametrize("entry", [MATRIX, LOSS])
@@ -371,7 +378,10 @@ def test_a_layer_that_only_says_which_slice_it_is_says_so(rng, seen, setting, en
     }
     got = read(entry, layers, y, where, seen, setting)
     (named,) = [r for k, r in got.items() if k[1] == "names"]
-    assert named.reason == "model: layer names: no unit varies within any slice of site"
+    assert named.reason in (
+        "layer names of model: no unit varies within any slice of site",
+        "site 0: no unit of layer names of model varies",
+    )
     assert math.isnan(named.estimate.value)
     assert all(math.isfinite(r.estimate.value) and not r.reason for r in got.values() if r != named)
 

@@ -51,28 +51,27 @@ def test_one_direction_each_is_lost_across_slices(rng, seen, setting):
     assert 0.35 < r.estimate.value < 0.6
 
 
-def within_slices(code, where):
-    """Units at a standard deviation of 1 within slices."""
+def as_seen_from(own, code):
+    """Units in their standard deviations on a slice's own rows, without what stands still."""
     code = np.float64(np.float32(code))
-    spread = np.sqrt(np.mean([code[where == s].var(0) for s in np.unique(where)], axis=0))
-    return (code - code.mean(0)) / np.where(spread > 1e-6, spread, 1)
+    live = np.ptp(code[own], axis=0) > 1e-6
+    return (code[:, live] - code[own][:, live].mean(0)) / code[own][:, live].std(0)
 
 
 def by_live_units(code, y, where):
-    """Own score less the others', by scikit-learn on the units that vary in a probe's slice."""
-    code = within_slices(code, where)
+    """Own score less the others', by scikit-learn, as each probe's slice sees the units."""
     slices = [np.flatnonzero(where == s) for s in range(3)]
     fold = blocks.folds(len(slices[0]), margins.PROBE_FOLDS)
     right = np.empty((3, 3))
     for a, own in enumerate(slices):
-        live = np.ptp(code[own], axis=0) > 1e-9
+        z = as_seen_from(own, code)
         for b, rows in enumerate(slices):
             said = np.empty(len(rows))
             for f in range(margins.PROBE_FOLDS):
                 fit, left = own[fold != f], rows[fold == f]
                 model = Ridge(margins.PROBE_RIDGE * len(fit))
-                model.fit(code[np.ix_(fit, live)], 2 * y[fit] - 1)
-                said[fold == f] = model.predict(code[np.ix_(left, live)]) > 0
+                model.fit(z[fit], 2 * y[fit] - 1)
+                said[fold == f] = model.predict(z[left]) > 0
             right[a, b] = (said == y[rows]).mean()
     others = (right.sum(0) - np.diag(right)) / 2
     return float((np.diag(right) - others).mean())
@@ -100,13 +99,13 @@ def test_values_by_hand(rng, seen, setting):
     code = torch.as_tensor(rng.normal(size=(300, 3)) + y[:, None]).float()
     (r,) = ENTRY.read(seen(code), setting(x, y, groups={"domain": where}))
     c = Concept.of("target", y)
-    z = torch.as_tensor(within_slices(code.numpy(), where))
     want = []
     for s in (0, 1):
         mine, other = np.flatnonzero(where == s), np.flatnonzero(where != s)
         fold = torch.as_tensor(blocks.folds(150, margins.PROBE_FOLDS))
         scores = []
         for rows in (mine, other):
+            z = torch.as_tensor(as_seen_from(rows, code.numpy()))
             probes = fold_probes(z[rows], c.columns[rows], fold, scale=False)
             scores.append(c.score(by_fold(probes, z[mine], fold), torch.as_tensor(mine)))
         want.append(float((scores[0] - scores[1]).mean()))
@@ -155,8 +154,8 @@ def test_what_is_damaged_or_stands_still_within_slices_says_so(rng, seen, settin
         "model: layer last holds NaN or infinity": nan,
         "model: no unit of layer last varies": np.full_like(x, 0.3),
         # Exactly, and up to what float32 leaves of one thing done three ways.
-        "model: layer last: no unit varies within any slice of domain": x[where],
-        "model: layer last: no unit varies within any slice of domain ": (
+        "domain 0: no unit of layer last of model varies": x[where],
+        "domain 0: no unit of layer last of model varies ": (
             (1 + 0.3 * where[:, None]) * (1 + 1e-7 * rng.integers(-1, 2, size=(600, 2)))
         ),
     }
@@ -224,7 +223,6 @@ def test_each_row_of_values_scores_at_least_minus_1(rng, seen, setting):
     code, y, where = far_apart(rng)
     code[:, 0] -= 48.0 * where  # two apart: the lines cross, and the slices overlap
     r = regressed(code, y, where, seen, setting)
-    z = torch.as_tensor(within_slices(code, where))
     t = torch.as_tensor(y).double()[:, None]
     variance = float(t.var(unbiased=False))
     fold = torch.as_tensor(blocks.folds(200, margins.PROBE_FOLDS))
@@ -233,6 +231,7 @@ def test_each_row_of_values_scores_at_least_minus_1(rng, seen, setting):
         mine, other = np.flatnonzero(where == s), np.flatnonzero(where != s)
         scores = []
         for rows in (mine, other):
+            z = torch.as_tensor(as_seen_from(rows, code))
             probes = fold_probes(z[rows], t[rows], fold, scale=False)
             found = by_fold(probes, z[mine], fold)
             raw = 1 - ((found - t[mine]) ** 2)[:, 0] / variance
