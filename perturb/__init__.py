@@ -10,6 +10,11 @@ pgd           ``attack.pgd``: projected gradient descent, Linf, worst case   own
 fgsm          ``attack.fgsm``: one step                                      own
 apgd          ``attack.apgd``: steps that each example finds, targets too    own
 square        ``attack.square``: random search, needs no gradients           own
+discrepancy   ``attack.discrepancy``: furthest from the teacher;             own
+              ``attack.betrayal``: another class where the teacher keeps
+              its own
+transfer      ``attack.transfer.teacher``, ``.reference``: made on these     shared
+              ``attack.transfer.member``: made on a member, shown to others  own
 real_outputs  ``attack.squared_error``, ``attack.movement``: the largest     own
               error of a regression, the largest movement of any output
 ============  ============================================================  ======

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +14,18 @@ from ringtest.perturb.geometry import Ball, by_row
 from ringtest.perturb.schedules import Schedule
 
 if TYPE_CHECKING:
-    from ringtest.model import Ensemble, Model
+    from ringtest.model import Index
+
+
+class Answering(Protocol):
+    """What can be attacked: a model, an ensemble, or several models side by side."""
+
+    gradients: bool
+    """Whether its outputs can be differentiated with respect to inputs."""
+
+    def logits(self, x: Tensor, rows: Index | None = None) -> Tensor:
+        """(b, ...) outputs for some rows of the current block; None: all of them, in order."""
+
 
 AnyLoss = Callable[..., Tensor]
 """(b, k) outputs and the rows of its aims -> (b,) values, larger is worse for the model."""
@@ -41,7 +52,7 @@ class Search:
 
     def __init__(
         self,
-        model: Model | Ensemble,
+        model: Answering,
         ball: Ball,
         dtype: torch.dtype,
         outputs: Tensor,

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ringtest.condition import Condition
+from ringtest.condition import Condition, Scope
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, SubjectError
 from ringtest.perturb import losses
-from ringtest.perturb.ascent import AnyLoss, Goal, Search
+from ringtest.perturb.ascent import Answering, AnyLoss, Goal, Search
 from ringtest.perturb.geometry import Ball, Linf
 from ringtest.perturb.scale import spread
 from ringtest.perturb.schedules import AdaptiveStep, FixedStep, Schedule
 
 if TYPE_CHECKING:
-    from ringtest.model import Ensemble, Model
+    from ringtest.model import Model
 
 Run = tuple[AnyLoss, tuple[Tensor, ...]]
 """What one run climbs, and the (b, ...) aims that it reads besides the outputs."""
@@ -36,7 +36,7 @@ class Attack(Condition):
     Raises ConfigError, when made, for an eps that is not a positive number.
     """
 
-    scope = "own"
+    scope: ClassVar[Scope] = "own"
     ball: ClassVar[type[Ball]] = Linf
     """Where an example may be moved."""
     usual: ClassVar[tuple[float, ...]] = (0.03, 0.1)
@@ -75,7 +75,7 @@ class Attack(Condition):
         else:
             self._unit = torch.tensor(data.bounds[1] - data.bounds[0])
 
-    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+    def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The worst inputs found within eps and the bounds.
 
         Raises DataError without the targets that it needs and for integer inputs, SubjectError for
@@ -107,14 +107,14 @@ class Attack(Condition):
     ) -> None:
         """Look for the worst points, all draws being made for the whole block."""
 
-    def _check(self, model: Model, x: Tensor, y: Tensor | None) -> None:
+    def _check(self, model: Answering, x: Tensor, y: Tensor | None) -> None:
         if not x.is_floating_point():
             fix = "leave it out, or give real numbers such as embeddings"
             raise DataError("inputs", f"are {x.dtype}, which {self.key} cannot move a little", fix)
         if self.gradients and not model.gradients:
             raise SubjectError("model", "gives no gradients", f"leave {self.kind} out for it")
 
-    def _ball(self, model: Model | Ensemble, x: Tensor) -> Ball:
+    def _ball(self, model: Answering, x: Tensor) -> Ball:
         eps = self.usual[0] if self.severity is None else self.severity
         unit = self._unit.to(x.device)
         mask = None if self.padding else _mask(model)
@@ -132,7 +132,7 @@ def _is_eps(value: Any) -> bool:
         return False
 
 
-def _mask(model: Model | Ensemble) -> Tensor | None:
+def _mask(model: Answering) -> Tensor | None:
     """(b, length) true where a step of the current block counts."""
     members = getattr(model, "members", None) or [model]
     mask: Tensor | None = getattr(members[0], "mask", None)
@@ -197,7 +197,7 @@ class Misleading(Attack):
         assert y is not None
         return Goal(losses.deficit, (y.long(),), breaks=True)
 
-    def _check(self, model: Model, x: Tensor, y: Tensor | None) -> None:
+    def _check(self, model: Answering, x: Tensor, y: Tensor | None) -> None:
         if y is None:
             raise DataError("targets", f"are missing, and {self.key} needs them", "give classes")
         super()._check(model, x, y)

@@ -67,12 +67,5 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return loss / spread.clamp(min=torch.finfo(logits.dtype).tiny)
 
 
-def divergence(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """KL(teacher || model) of each row, the teacher's (b, classes) probabilities held fixed."""
-    return functional.kl_div(
-        logits.log_softmax(dim=1), probabilities.to(logits.dtype), reduction="none"
-    ).sum(dim=1)
-
-
 LOSSES: Final[Mapping[str, Loss]] = {"ce": cross_entropy, "dlr": dlr}
 """The losses of which an attack takes, for each example, the worst case."""

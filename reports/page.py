@@ -14,7 +14,7 @@ import jinja2
 from ringtest import reasons
 from ringtest.files import folder_name
 from ringtest.measurement import Measurement
-from ringtest.reports import panels, unread, view
+from ringtest.reports import gallery, panels, unread, view
 from ringtest.reports.figures import conditions, forest, layers, students, svg
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def page(report: Report) -> str:
         report=report,
         sentence=reasons.sentence(verdict),
         figures=figures,
+        gallery=gallery.pictures(verdict.rows),
         families=panels.sections(verdict.rows, f"{prefix}g"),
         reasons=verdict.reasons[:REASONS],
         other_reasons=verdict.reasons[REASONS:],

@@ -13,7 +13,8 @@ invariance          ``shift.invariance.NAME``: the user's invariances           
 ==================  ===============================================================  ===========
 
 Measures: ``score`` (the benchmark, by condition and slice), ``agreement`` and ``consistency`` of
-outputs, ``domain`` (is an unlabelled set elsewhere at all?).
+outputs, ``divergence`` (where a model parts from the teacher; on request), ``domain`` (is an
+unlabelled set elsewhere at all?).
 
 ``images`` (operations on batches of images), ``tokens`` and ``common`` are what they share.
 """

@@ -47,14 +47,25 @@ def seen():
     """Build the evidence of one model from the rows of its layers."""
     from ringtest.evidence import Evidence
 
-    def make(rows, outputs=None, *, name="model", score=None, predictions=None, clean=None):
+    def make(
+        rows,
+        outputs=None,
+        *,
+        name="model",
+        score=None,
+        predictions=None,
+        clean=None,
+        beside=None,
+    ):
         layers = rows if isinstance(rows, dict) else {"last": rows}
         layers = {k: torch.as_tensor(v) for k, v in layers.items()}
         count = next(iter(layers.values())).shape[0]
         outputs = torch.zeros(count, 2) if outputs is None else torch.as_tensor(outputs)
         if outputs.ndim == 1:
             outputs = outputs[:, None]
-        return Evidence(name, tuple(layers), outputs, layers, score, predictions, clean=clean)
+        return Evidence(
+            name, tuple(layers), outputs, layers, score, predictions, clean=clean, beside=beside
+        )
 
     return make
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringtest import inference
+from ringtest.beside import Beside
 from ringtest.compare import Failure, guarded
 from ringtest.condition import Clean, Condition
 from ringtest.measure import ModelMeasure, PairMeasure, measures
@@ -70,6 +71,11 @@ def world(seed: int, n: int = N) -> World:
     return World(x.astype(np.float32), y, torch.as_tensor(a), torch.as_tensor(b), site, seed)
 
 
+def teacher(w: World, predictions: np.ndarray) -> Beside:
+    """What the others say on the same rows."""
+    return Beside(np.abs(w.x[:, 2]).astype(float), (predictions == w.y).astype(float), w.y)
+
+
 @pytest.fixture(scope="session")
 def value(seen, setting):
     """The last hidden layer's number: value(measure, world, rows of A, rows of B) -> Estimate."""
@@ -79,7 +85,14 @@ def value(seen, setting):
         predictions = w.y.copy()
         predictions[:: 3 if rows is w.b else 5] ^= 1
         score = (predictions == w.y).astype(float)
-        return seen(rows, outputs, predictions=predictions, score=score, clean=clean)
+        return seen(
+            rows,
+            outputs,
+            predictions=predictions,
+            score=score,
+            clean=clean,
+            beside=teacher(w, predictions),
+        )
 
     def read(entry, w, a, b):
         condition = Clean() if "clean" in entry.on else Elsewhere()
@@ -332,7 +345,15 @@ def test_clusters_are_kept_together(entry, seen, setting):
     at.shared["mean outputs"] = torch.as_tensor(np.abs(w.x[:, :2])).double() * 0.02
     score = (w.y == 1).astype(float)
     clean = seen(w.a, w.x[:, :2], predictions=w.y, score=score)
-    other = seen(w.b, w.x[:, :2] ** 2, predictions=w.y ^ (w.site == 1), score=score, clean=clean)
+    predictions = w.y ^ (w.site == 1)
+    other = seen(
+        w.b,
+        w.x[:, :2] ** 2,
+        predictions=predictions,
+        score=score,
+        clean=clean,
+        beside=teacher(w, predictions),
+    )
     if isinstance(entry, PairMeasure):
         e = entry.compare(entry.prepare(clean, at), entry.prepare(other, at))
     else:

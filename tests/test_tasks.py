@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr, softmax
 from sklearn.metrics import r2_score
 
 from ringtest import AuditData, tasks
@@ -187,3 +188,32 @@ def test_a_small_column_counts_as_much_as_a_large_one() -> None:
     wrong = targets * torch.tensor([1.0, -1.0])
     assert task.score(wrong, task.targets).mean() < 0
     assert (task.points(targets).std(0) - 1).abs().max() < 0.01
+
+
+def test_divergence_of_classes_is_kl_to_the_reference() -> None:
+    task = tasks.make("classification", data(CLASSES))
+    z, t = logits().double(), logits(4)[:, 1:].double() * 2
+    expected = rel_entr(softmax(t.numpy(), axis=1), softmax(z.numpy(), axis=1)).sum(1)
+    found = task.divergence(z.log_softmax(1), t.log_softmax(1))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
+    assert task.divergence(z.log_softmax(1), z.log_softmax(1)).abs().max() == 0
+    # Where the reference rules a class out, what the model makes of it does not count.
+    sure = torch.tensor([[0.0, -torch.inf, -torch.inf]]).double()
+    found = task.divergence(torch.tensor([[0.5, 0.25, 0.25]]).double().log(), sure)
+    assert found.item() == pytest.approx(np.log(2))
+
+
+def test_divergence_of_values_is_on_the_scale_of_1_minus_r2() -> None:
+    g = np.random.default_rng(0)
+    y = g.normal(size=(N, 3)) * [1, 50, 0] + 3  # the last column is constant
+    task = tasks.make("regression", data(y))
+    guess = y + g.normal(size=(N, 3)) * [0.5, 5, 0]
+    found = task.divergence(torch.from_numpy(guess), torch.from_numpy(y))
+    assert 1 - float(found.mean()) == pytest.approx(r2_score(y[:, :2], guess[:, :2]))
+
+
+def test_divergence_of_embeddings_is_1_minus_cosine() -> None:
+    task = tasks.make("embedding", data())
+    a = torch.tensor([[3.0, 0.0], [1.0, 1.0], [2.0, 0.0]])
+    b = torch.tensor([[5.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    torch.testing.assert_close(task.divergence(a, b), torch.tensor([0.0, 1 - 0.5**0.5, 2.0]))

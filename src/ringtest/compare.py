@@ -36,6 +36,10 @@ class Paired:
     teacher: float
     delta: Estimate
     """student - mean member."""
+    references: float = math.nan
+    """Mean of the references, where they were read."""
+    alone: str = ""
+    """Why there is nothing to hold the reading against; then ``delta`` is the reading itself."""
 
 
 def read(
@@ -51,7 +55,7 @@ def read(
 def guarded(evidence: Evidence, function: Callable[[Evidence], Any]) -> Any:
     """What the function says of evidence, or a `Failure` that says why it does not."""
     if evidence.failed or (evidence.clean is not None and evidence.clean.failed):
-        return Failure("error", f"{evidence.subject} {evidence.failed}")
+        return Failure(evidence.failure, f"{evidence.subject} {evidence.failed}")
     try:
         return function(evidence)
     except NotMeasurable as error:
@@ -62,16 +66,32 @@ def guarded(evidence: Evidence, function: Callable[[Evidence], Any]) -> Any:
 
 
 def pair(
-    readings: Mapping[str, list[Reading] | Failure], members: Sequence[str], student: str
+    readings: Mapping[str, list[Reading] | Failure],
+    members: Sequence[str],
+    student: str,
+    references: Sequence[str] = (),
+    *,
+    level: bool = False,
 ) -> list[Paired] | Failure:
-    """The student's readings beside the mean member's: same statistic, concept, slice and depth."""
+    """The student's readings beside the mean member's: same statistic, concept, slice and depth.
+
+    Args:
+        readings: of each model, by its name.
+        members: names of the teacher's members.
+        student: name of the student.
+        references: names of the references that were read, too.
+        level: whether a reading says something even where a single teacher has nothing beside it.
+    """
     theirs = []
+    mine = readings[student]
     for name in members:
         of_member = readings[name]
         if isinstance(of_member, Failure):
+            alone = level and len(members) == 1 and of_member.status == "not_measurable"
+            if alone and not isinstance(mine, Failure):
+                return [_alone(r, of_member.reason, _mean(r, readings, references)) for r in mine]
             return of_member
         theirs.append(of_member)
-    mine = readings[student]
     if isinstance(mine, Failure):
         return mine
     out = []
@@ -89,8 +109,25 @@ def pair(
             continue
         teacher = estimates.mean([m.estimate for m in found])
         delta = reading.estimate - teacher
-        out.append(Paired(reading, found[0].layer, teacher.value, delta))
+        honest = _mean(reading, readings, references)
+        out.append(Paired(reading, found[0].layer, teacher.value, delta, honest))
     return out
+
+
+def _alone(reading: Reading, why: str, references: float) -> Paired:
+    return Paired(reading, None, math.nan, reading.estimate, references, why)
+
+
+def _mean(
+    reading: Reading, readings: Mapping[str, list[Reading] | Failure], names: Sequence[str]
+) -> float:
+    """Mean of what some models read in the place of a reading; NaN unless all of them did."""
+    values = []
+    for name in names:
+        found = readings[name]
+        match = None if isinstance(found, Failure) else _nearest(reading, found)
+        values.append(math.nan if match is None else match.estimate.value)
+    return sum(values) / len(values) if values else math.nan
 
 
 def _nearest(reading: Reading, candidates: Sequence[Reading]) -> Reading | None:
@@ -148,9 +185,12 @@ def context_rows(
 
 
 def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int) -> Measurement:
+    params = {**p.reading.params, **({"depth": p.reading.depth} if p.reading.layer else {})}
+    if math.isfinite(p.references):
+        params["references"] = p.references
     fields = {
         "severity": condition.severity,
-        "params": {"depth": p.reading.depth} if p.reading.layer else {},
+        "params": params,
         "statistic": p.reading.statistic,
         "concept": p.reading.concept,
         "slice": p.reading.slice,
@@ -161,7 +201,14 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
         why = Failure("not_measurable", p.reading.reason)
         return failed_row(entry, condition.id, why, **fields)
     value = p.reading.estimate.value
-    return row(entry, condition.id, p.delta, p.teacher, value, seed=seed, **fields)
+    made = row(entry, condition.id, p.delta, p.teacher, value, seed=seed, reason=p.alone, **fields)
+    return as_level(made) if p.alone else made
+
+
+def as_level(made: Measurement) -> Measurement:
+    """A row of which only the student's value and its standard error are known."""
+    nothing = math.nan
+    return replace(made, delta=nothing, harm=nothing, ci_low=nothing, ci_high=nothing)
 
 
 def failed_row(entry: Measure, condition: str, why: Failure, **fields: Any) -> Measurement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest import blocks
+from ringtest.beside import Beside, Panel, Seen
 from ringtest.capture import relative_depth
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.errors import RingtestError, SubjectError
+from ringtest.measure import NotMeasurable
 from ringtest.model import Model, hooked
 from ringtest.moments import Moments
 from ringtest.rows.inputs import Rows
@@ -47,6 +49,10 @@ class Evidence:
     """The same model on the unchanged rows, where the condition keeps rows."""
     failed: str = ""
     """Why there is no evidence, in words."""
+    failure: Literal["error", "not_measurable"] = "error"
+    """Whether something broke, or the condition has nothing to show of this model."""
+    beside: Beside | None = None
+    """What the teacher's other members say of the same inputs, if it was asked and has others."""
     model: Model | None = None
     """The model itself, for measures that need it; :mod:`ringtest.rerun` runs it on the sample."""
     derived: dict[str, Any] = field(default_factory=dict)
@@ -71,6 +77,7 @@ class Wanted:
     layers: bool = False
     moments: bool = False
     model: bool = False
+    teacher: bool = False
 
 
 @dataclass
@@ -102,6 +109,7 @@ class _Collector:
         self.predictions: NDArray[np.int64] | None = None
         self.moments: dict[str, Moments] = {}
         self.failed = ""
+        self.failure: Literal["error", "not_measurable"] = "error"
         self.block: dict[str, Tensor] = {}
 
     def take(
@@ -133,7 +141,7 @@ class _Collector:
                 self.sample[name] = torch.empty(len(self.rows), values.shape[1])
             self.sample[name][low:high] = values[local].cpu()
 
-    def result(self) -> Evidence:
+    def result(self, beside: Beside | None) -> Evidence:
         names = self.model.layers.names if self.model.layers else ()
         return Evidence(
             self.model.name,
@@ -144,6 +152,8 @@ class _Collector:
             self.predictions,
             self.moments,
             failed=self.failed,
+            failure=self.failure,
+            beside=beside,
             model=self.model if self.shown else None,
         )
 
@@ -182,6 +192,8 @@ def gather(
     collectors = {m.name: _Collector(m, wanted, n, rows) for m in models}
     looked_at = {m.name: condition.subject(m) for m in models}
     cross = _cross(pairs) if wanted.moments else {}
+    shared = condition.scope == "shared"
+    panel = Panel([looked_at[m.name] for m in models if m.role == "member"], task, n)
     with ExitStack() as stack:
         captures = {
             m.name: stack.enter_context(hooked(looked_at[m.name], collectors[m.name].kept))
@@ -191,19 +203,26 @@ def gather(
             x = source.main[part]
             y = None if task.targets is None or not condition.keeps_rows else task.targets[part]
             changed: Tensor | None = None
+            seen: dict[str, Seen] = {}
+            # All of them first: what is made for one model may rest on others.
+            for view in looked_at.values():
+                view.at(source, part)
             for model in models:
                 collector, view = collectors[model.name], looked_at[model.name]
                 if not collector.failed:
                     try:
-                        view.at(source, part)
                         if model.stored is not None:
                             shown = _remembered(model, condition, source, part)
                         else:
-                            if changed is None or condition.scope != "shared":
+                            if changed is None or not shared:
                                 rng = blocks.generator(seed, condition.key, number)
                                 changed = condition.batch(view, x, y, rng)
                             shown = _look(view, changed, captures[model.name])
                         _take(view, shown, collector, part, targets)
+                        if wanted.teacher:
+                            seen[model.name] = (x if changed is None else changed, shown[0])
+                    except NotMeasurable as error:
+                        collector.failed, collector.failure = str(error), "not_measurable"
                     except SubjectError as error:
                         if clean:
                             raise
@@ -216,9 +235,12 @@ def gather(
                             raise
                         collector.failed = f"{condition.key} raised {type(error).__name__}: {error}"
                 tick(part.stop - part.start)
+            if wanted.teacher:
+                panel.take(part, x, seen, targets, shared=shared)
             if wanted.moments:
                 _add_moments(collectors, cross)
-    return Gathered({k: c.result() for k, c in collectors.items()}, cross, rows, n)
+    found = {k: c.result(panel.found.get(k)) for k, c in collectors.items()}
+    return Gathered(found, cross, rows, n)
 
 
 _Shown = tuple[Tensor, dict[str, Tensor]]

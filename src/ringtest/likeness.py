@@ -167,9 +167,7 @@ def row(
         statistic=entry.statistic,
         **layers.fields,
     )
-    if null is None:
-        made.delta = made.harm = made.ci_low = made.ci_high = math.nan
-    return made
+    return compare.as_level(made) if null is None else made
 
 
 HEAVY = 0.05

@@ -157,6 +157,7 @@ def _wanted(chosen: Sequence[Measure], condition: Condition) -> Wanted:
         layers="layers" in needs or condition.role == "invariance",
         moments="moments" in needs and condition.role == "clean",
         model=bool(needs & {"model", "gradients"}),
+        teacher="teacher" in needs,
     )
 
 

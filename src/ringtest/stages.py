@@ -138,7 +138,8 @@ def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) 
     ]
     names = [m.name for m in students]
     if isinstance(entry, ModelMeasure):
-        return dict(compare.read(entry, gathered.evidence, [*members, *names], at))
+        everyone = [*members, *_honest(case, entry), *names]
+        return dict(compare.read(entry, gathered.evidence, everyone, at))
     if isinstance(entry, PairMeasure):
         # All references where none is of the student's kind: their drift is still worth knowing.
         honest = {m.name: [r.name for r in case.kin(m) or case.references] for m in students}
@@ -171,7 +172,13 @@ def tell(
             if plan.beyond(entry, condition, model):
                 continue
             if isinstance(entry, ModelMeasure):
-                found = compare.pair(cells[entry.id], members, model.name)
+                found = compare.pair(
+                    cells[entry.id],
+                    members,
+                    model.name,
+                    _honest(case, entry),
+                    level="teacher" in entry.needs,
+                )
                 left = judge.see_readings(entry, condition, found)
                 if rows is not None:
                     rows[name] += compare.context_rows(entry, condition, left, case.seed)
@@ -182,6 +189,11 @@ def tell(
                     rows[name].append(likeness.row(entry, condition, like, judge.layers, case.seed))
         if rows is not None:
             rows[name] += cells.get(LAYER_PAIRS, {}).get(model.name, [])
+
+
+def _honest(case: Case, entry: Measure) -> list[str]:
+    """References that a measure is read of: one that holds models against the teacher itself."""
+    return [m.name for m in case.references] if "teacher" in entry.needs else []
 
 
 def judge(case: Case, student: Model) -> Judge:

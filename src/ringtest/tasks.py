@@ -74,6 +74,13 @@ class Task:
         """(b, k) points whose Euclidean distance says how far two outputs differ."""
         return outputs
 
+    def divergence(self, outputs: Tensor, reference: Tensor) -> Tensor:
+        """(b,) how far canonical outputs (b, k) lie from those of a reference, with gradient.
+
+        At least 0, and 0 where both are equal, but for rounding.
+        """
+        raise NotImplementedError
+
     def combined(self, outputs: Sequence[Tensor]) -> Tensor:
         """(m, k) an ensemble's outputs as points; in standard deviations unless probabilities."""
         points = self.points(self.mean([o.double() for o in outputs]))
@@ -163,6 +170,13 @@ class Classification(Task):
         """(b,) most probable class."""
         return outputs.argmax(-1).cpu().numpy().astype(np.int64)
 
+    def divergence(self, outputs: Tensor, reference: Tensor) -> Tensor:
+        """KL(reference || outputs) in nats."""
+        # Where the reference is sure that a class is wrong, the limit of p log p is 0.
+        shares = reference.exp()
+        terms = torch.where(shares > 0, shares * (reference - outputs), torch.zeros_like(shares))
+        return terms.sum(-1)
+
     def points(self, outputs: Tensor) -> Tensor:
         """Probabilities."""
         return outputs.exp()
@@ -216,9 +230,13 @@ class Regression(Task):
         error = ((outputs.double() - targets) / self.scale).square().sum(-1)
         return 1.0 - error / self.varying
 
+    def divergence(self, outputs: Tensor, reference: Tensor) -> Tensor:
+        """Squared distance in variances of the targets, mean over columns, as in 1 - R^2."""
+        return self.points(outputs - reference).square().sum(-1) / self.varying
+
     def points(self, outputs: Tensor) -> Tensor:
         """Values in standard deviations of their target columns."""
-        return outputs.double() / self.scale
+        return outputs.double() / self.scale.to(outputs.device)
 
 
 class Embedding(Task):
@@ -246,6 +264,10 @@ class Embedding(Task):
     def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:
         """(b, d) embedding; tokens are averaged."""
         return raw if raw.ndim == 2 else raw.reshape(raw.shape[0], -1, raw.shape[-1]).mean(1)
+
+    def divergence(self, outputs: Tensor, reference: Tensor) -> Tensor:
+        """1 - cosine: means something only where both embeddings share their axes."""
+        return 1.0 - (self.points(outputs) * self.points(reference)).sum(-1)
 
     def points(self, outputs: Tensor) -> Tensor:
         """Unit vectors."""

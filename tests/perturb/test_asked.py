@@ -53,3 +53,24 @@ def test_an_eps_that_is_none_is_told_in_one_line(data, name):
     with pytest.raises(RingtestError, match=r"eps|severity") as caught:
         scores(data, ("outputs.score", name))
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_held_against_the_teacher_is_kept_and_told_even_of_a_single_one(data, tmp_path):
+    cells = [("outputs.divergence", "attack.discrepancy@0.1"), ("outputs.betrayal", "attack.pgd")]
+
+    def rows():
+        report = ringtest.audit(
+            net(0), net(1), data, references=[net(2)], cells=cells, out=tmp_path, progress=False
+        )
+        kept = report.data["timing"]["cached"].get("attack.discrepancy@0.1", 0)
+        return kept, [r for r in report.data["measurements"] if r["measure"] == cells[0][0]]
+
+    (none, first), (all_, again) = rows(), rows()
+    assert (none, all_) == (0, 2)  # the score, too
+    assert first == again
+    (row,) = first
+    assert (row["teacher"], row["delta"], row["harm"]) == (None, None, None)
+    assert row["student"] > 0
+    assert row["params"]["references"] > 0
+    assert len(row["params"]["examples"]) == 3
+    assert "only member" in row["reason"]

@@ -15,8 +15,11 @@ from ringtest import tasks
 from ringtest.condition import conditions
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, SubjectError
+from ringtest.model import Model
 from ringtest.perturb import losses
 from ringtest.perturb.attack import Attack
+from ringtest.perturb.discrepancy import Discrepancy
+from ringtest.perturb.transfer import Transfer
 from ringtest.trial import prepare
 
 
@@ -31,6 +34,8 @@ class Row:
     """The option that makes it stronger; None: there is none."""
     task: str = "classification"
     padding: bool = False
+    against: bool = False
+    """Whether a teacher takes part, whose outputs count as much as the model's."""
 
     @property
     def make(self) -> Any:
@@ -51,6 +56,11 @@ TABLE = [
     Row("attack.squared_error", np.inf, task="regression"),
     Row("attack.movement", np.inf, task="regression"),
     Row("attack.movement", np.inf, task="embedding"),
+    *(
+        Row("attack.discrepancy", np.inf, task=task, against=True)
+        for task in ("classification", "regression", "embedding")
+    ),
+    Row("attack.betrayal", np.inf, against=True),
 ]
 ROWS = pytest.mark.parametrize("row", TABLE, ids=lambda r: f"{r.id}-{r.task}")
 KINDS = ["images, bounds", "images", "table", "doubles", "halves", "sequence", "masked"]
@@ -122,12 +132,33 @@ def fitted(row: Row, kind: str, **options: Any) -> tuple[Any, AuditData]:
     options = {"steps": 8} if row.id == "attack.apgd" and not options else options
     for name, value in options.items():
         setattr(attack, name, value)
-    attack.fit([], at, rng(1))
+    attack.fit(teacher(kind, row.task, at) if row.against else [], at, rng(1))
     return attack, at
+
+
+def teacher(kind: str, task: str, at: AuditData) -> list[Any]:
+    """Two members, which lie near the model."""
+    made = tasks.make(task, at)
+    out = [canonical(model(kind, seed), made) for seed in (3, 5)]
+    for member in out:
+        member.role, member.task, member.outputs = "member", made, member.logits
+    return out
+
+
+def canonical(of: Any, task: Any) -> Any:
+    """Outputs in the task's form, as those of a prepared model are."""
+
+    def logits(x: Tensor, rows: Tensor | None = None) -> Tensor:
+        out: Tensor = task.canonical(of.logits(x, rows), False)
+        return out
+
+    return SimpleNamespace(**{**vars(of), "logits": logits})
 
 
 def run(attack: Any, at: AuditData, of: Any, x: Tensor | None = None, seed: int = 2) -> Tensor:
     y = None if at.targets is None else torch.as_tensor(at.targets)
+    if isinstance(attack, Discrepancy) and not isinstance(of, Model):
+        of = canonical(of, attack._task)
     found: Tensor = attack.batch(of, at.inputs if x is None else x, y, rng(seed))
     return found
 
@@ -136,6 +167,8 @@ def damage(row: Row, kind: str, at: AuditData, x: Tensor) -> Tensor:
     """(n,) how far each example gave way, computed anew."""
     with torch.no_grad():
         z, clean = model(kind).logits(x).double(), model(kind).logits(at.inputs).double()
+    if row.against:
+        return apart(row, kind, at, x)
     if row.task == "classification":
         return losses.deficit(z, torch.as_tensor(at.targets))
     if row.task == "embedding":
@@ -144,6 +177,26 @@ def damage(row: Row, kind: str, at: AuditData, x: Tensor) -> Tensor:
     y = torch.as_tensor(at.targets)
     origin = y if row.id == "attack.squared_error" else clean
     return ((z - origin) / y.std(0, correction=0)).square().sum(1)
+
+
+def apart(row: Row, kind: str, at: AuditData, x: Tensor) -> Tensor:
+    """(n,) how far model and teacher were driven apart."""
+    with torch.no_grad():
+        z = model(kind).logits(x).double()
+        members = teacher(kind, row.task, at)
+        others = [m.logits(x).double() for m in members]
+        clean = torch.stack([m.logits(at.inputs).double() for m in members])
+    if row.task == "regression":
+        return ((z - sum(others) / 2) / torch.as_tensor(at.targets).std(0, False)).square().mean(1)
+    if row.task == "embedding":
+        return 1 - torch.cosine_similarity(z, sum(others) / 2, dim=1)
+    p, q = sum(o.softmax(1) for o in others) / 2, z.softmax(1)
+    kl = (p * (p / q).log()).sum(1)
+    if row.id == "attack.discrepancy":
+        return kl
+    word = clean.softmax(2).mean(0).argmax(1)
+    assert (p.argmax(1) == word).all(), "the teacher gave way"
+    return kl / (1 + kl) + (z.argmax(1) != word)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -294,7 +347,7 @@ def test_bad_input_is_told_in_one_line(row: Row) -> None:
     with pytest.raises(DataError, match=r"inputs: are torch.int64, which .* cannot move") as told:
         attack.batch(model("table"), at.inputs.long(), y, rng())
     assert "\n" not in str(told.value)
-    if row.id != "attack.movement":
+    if row.id != "attack.movement" and not row.against:
         with pytest.raises(DataError, match="targets: are missing"):
             attack.batch(model("table"), at.inputs, None, rng())
     with pytest.raises(DataError, match="bounds"):
@@ -326,7 +379,11 @@ def test_it_runs_only_where_it_is_asked_for(row: Row) -> None:
 
 
 def test_the_table_holds_every_attack() -> None:
-    assert {r.id for r in TABLE} == {k.id for k in conditions if issubclass(k.make, Attack)}
+    # A transfer is another's attack, see test_transfer.py.
+    white = {
+        k.id for k in conditions if issubclass(k.make, Attack) and not issubclass(k.make, Transfer)
+    }
+    assert {r.id for r in TABLE} == white
 
 
 @pytest.mark.parametrize("id_", ["attack.pgd_l2", "attack.pgd_l1", "attack.apgd", "attack.square"])

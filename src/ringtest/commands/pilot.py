@@ -217,6 +217,7 @@ def _repeated(seen: Evidence, m: int, n: int) -> Evidence:
         sample={name: rows(values) for name, values in seen.sample.items()},
         score=column(seen.score),
         predictions=column(seen.predictions),
+        beside=seen.beside and seen.beside.apply(column),
         derived={},
     )
 

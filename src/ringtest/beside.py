@@ -1,0 +1,158 @@
+"""What the rest of the teacher says of the very inputs that a model was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ringtest.errors import RingtestError, SubjectError
+from ringtest.model import Model
+from ringtest.tasks import AnyTask
+
+Seen = tuple[Tensor, Tensor]
+"""Inputs of a block as a model was shown them, and its canonical outputs."""
+EXAMPLES: Final = 3
+"""Rows of each model that are kept to be looked at."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row on which model and teacher lie far apart."""
+
+    row: int
+    """Its number among the rows of the condition."""
+    divergence: float
+    before: Tensor
+    """(...) what the condition started from."""
+    after: Tensor
+    """(...) what the model was shown."""
+    outputs: Tensor
+    """(k,) canonical outputs of the model."""
+    teacher: Tensor
+    """(k,) those of the teacher's mean."""
+
+
+@dataclass
+class Beside:
+    """The teacher's mean on the inputs of one model, row by row; of the members all but itself."""
+
+    divergence: NDArray[np.float64]
+    """(n,) how far the model's outputs lie from the teacher's: the task's ``divergence``."""
+    score: NDArray[np.float64]
+    """(n,) the teacher's score; NaN where targets do not hold."""
+    predictions: NDArray[np.int64] | None = None
+    """(n,) the teacher's classes; None where there are none."""
+    failed: str = ""
+    """Why the teacher could not be asked, in words."""
+    examples: tuple[Example, ...] = ()
+    """The rows of largest divergence, the largest first."""
+
+    def apply(self, column: Callable[[Any], Any]) -> Beside:
+        """The same with a function applied to each column of rows."""
+        return replace(
+            self,
+            divergence=column(self.divergence),
+            score=column(self.score),
+            predictions=None if self.predictions is None else column(self.predictions),
+        )
+
+
+class Panel:
+    """The members of a teacher, who are asked what they make of what each model was shown."""
+
+    def __init__(self, members: Sequence[Model], task: AnyTask, n: int) -> None:
+        """``members`` as they are looked at; ``n`` rows in all."""
+        self.members, self.task, self.n = members, task, n
+        self.found: dict[str, Beside] = {}
+        """By the name of the model; a single member has nobody beside it."""
+
+    def take(
+        self,
+        rows: slice,
+        x: Tensor,
+        seen: Mapping[str, Seen],
+        targets: Tensor | None,
+        *,
+        shared: bool,
+    ) -> None:
+        """Ask about one block, the members being told already what goes along with its rows.
+
+        Args:
+            rows: which rows the block holds.
+            x: (b, ...) what the condition started from.
+            seen: by the name of the model; those that failed are missing.
+            targets: (n, ...) of all rows, or None where they do not hold.
+            shared: whether all models saw the same inputs, so that nobody need run again.
+        """
+        for name, shown in seen.items():
+            others = [m for m in self.members if m.name != name]
+            if not others:
+                continue
+            blank = np.full(self.n, np.nan)
+            beside = self.found.setdefault(name, Beside(blank, blank.copy()))
+            if beside.failed:
+                continue
+            try:
+                said = [_answer(m, shown[0], seen if shared else None) for m in others]
+                mean = self.task.mean([s.double() for s in said])
+                self._keep(beside, rows, shown[1].double(), mean, targets)
+                _keep_examples(beside, rows, x, shown, mean)
+            except SubjectError as error:
+                beside.failed = f"{error.field} {error.problem}"
+            except RingtestError:  # such as a metric that is no metric
+                raise
+            # A member that cannot bear what was made for another loses a row, never the audit.
+            except Exception as error:
+                beside.failed = f"the teacher raised {type(error).__name__}: {error}"
+
+    def _keep(
+        self,
+        beside: Beside,
+        rows: slice,
+        outputs: Tensor,
+        mean: Tensor,
+        targets: Tensor | None,
+    ) -> None:
+        beside.divergence[rows] = self.task.divergence(outputs, mean).cpu().numpy()
+        if targets is not None:
+            beside.score[rows] = self.task.score(mean, targets[rows]).cpu().numpy()
+        predictions = self.task.predictions(mean)
+        if predictions is not None:
+            if beside.predictions is None:
+                beside.predictions = np.full(self.n, -1, dtype=np.int64)
+            beside.predictions[rows] = predictions
+
+
+def _keep_examples(beside: Beside, rows: slice, x: Tensor, shown: Seen, mean: Tensor) -> None:
+    """Those of a block that lie further apart than what was kept before."""
+    found = beside.divergence[rows]
+    few = np.argsort(-found, kind="stable")[:EXAMPLES]
+    new = [
+        Example(
+            rows.start + i,
+            float(found[i]),
+            *(v[i].detach().cpu().clone() for v in (x, *shown, mean)),
+        )
+        for i in few.tolist()
+    ]
+    ordered = sorted([*beside.examples, *new], key=lambda e: -e.divergence)
+    beside.examples = tuple(ordered[:EXAMPLES])
+
+
+def _answer(member: Model, x: Tensor, seen: Mapping[str, Seen] | None) -> Tensor:
+    """Canonical outputs of a member on a block: those that it gave, or gives now."""
+    if seen is not None:
+        if member.name not in seen:
+            raise SubjectError(member.name, "shows nothing here", "see its own rows")
+        return seen[member.name][1]
+    with torch.no_grad():
+        outputs = member.outputs(x)
+    if not bool(torch.isfinite(outputs).all()):
+        raise SubjectError(member.name, "gives NaN or infinity on another's inputs", "mend it")
+    return outputs
