@@ -1,26 +1,43 @@
 """Conditions that attack a model: its inputs, representations, weights and activations.
 
-============  ============================================================  ======
-module        condition                                                     scope
-============  ============================================================  ======
-noise         ``noise.input``: Gaussian noise of .1 and .3 of the scale      shared
-pgd           ``attack.pgd``: projected gradient descent, Linf, worst case   own
-              over cross-entropy and a loss that no temperature can mask;
-              ``attack.pgd_l2``, ``attack.pgd_l1``: in other norms
-fgsm          ``attack.fgsm``: one step                                      own
-apgd          ``attack.apgd``: steps that each example finds, targets too    own
-square        ``attack.square``: random search, needs no gradients           own
-discrepancy   ``attack.discrepancy``: furthest from the teacher;             own
-              ``attack.betrayal``: another class where the teacher keeps
-              its own
-transfer      ``attack.transfer.teacher``, ``.reference``: made on these     shared
-              ``attack.transfer.member``: made on a member, shown to others  own
-real_outputs  ``attack.squared_error``, ``attack.movement``: the largest     own
-              error of a regression, the largest movement of any output
-============  ============================================================  ======
+==============  ============================================================  ======
+module          condition                                                     scope
+==============  ============================================================  ======
+noise           ``noise.input``: Gaussian noise of .1 and .3 of the scale     shared
+pgd             ``attack.pgd``: projected gradient descent, Linf, worst case  own
+                over cross-entropy and a loss that no temperature can mask;
+                ``attack.pgd_l2``, ``attack.pgd_l1``: in other norms
+fgsm            ``attack.fgsm``: one step                                     own
+apgd            ``attack.apgd``: steps that each example finds, targets too   own
+square          ``attack.square``: random search, needs no gradients          own
+discrepancy     ``attack.discrepancy``: furthest from the teacher;            own
+                ``attack.betrayal``: another class where the teacher keeps
+                its own
+transfer        ``attack.transfer.teacher``, ``.reference``: made on these    shared
+                ``attack.transfer.member``: made on a member, shown to        own
+                others
+real_outputs    ``attack.squared_error``, ``attack.movement``: the largest    own
+                error of a regression, the largest movement of any output
+representation  ``attack.representation``, ``attack.representation_middle``:  own
+                the largest movement of a layer; ``attack.guide``: a row's
+                code moved onto that of a row of another class
+inner_noise     ``noise.weight``, ``noise.activation``: Gaussian noise        shared
+                inside a model, relative to each filter or unit
+matched         ``noise.weight_matched``, ``noise.activation_matched``: as    shared
+                strong as it takes to move the outputs equally far
+ablation        ``ablate.units``, ``ablate.directions``,                      shared
+                ``ablate.subspace``: parts of the last hidden layer gone
+==============  ============================================================  ======
 
 Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the
 budget), ``ascent`` (the search over runs), ``geometry`` and ``sparse`` (balls of three norms inside
 the bounds), ``schedules`` (how far a step goes), ``losses`` (what is climbed), ``scale`` (the units
 of eps).
+
+What changes a model inside shares ``disturbance`` (the model is never written to) and ``matching``
+(the strength of noise that moves outputs by a given amount).
+
+Measures: ``representation.displacement`` (how far each layer moves under a condition),
+``representation.guided`` (how near ``attack.guide`` came), ``noise.strength`` (how much noise a
+matched condition took).
 """

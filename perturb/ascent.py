@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from ringtest.model import Index
 
 
-class Answering(Protocol):
+class Searched(Protocol):
+    """What a search reads: the outputs of a model or of several, or what stands for them."""
+
+    def logits(self, x: Tensor, rows: Index | None = None) -> Tensor:
+        """(b, ...) values at inputs of some rows of the current block; None: all, in order."""
+
+
+class Answering(Searched, Protocol):
     """What can be attacked: a model, an ensemble, or several models side by side."""
 
     gradients: bool
     """Whether its outputs can be differentiated with respect to inputs."""
-
-    def logits(self, x: Tensor, rows: Index | None = None) -> Tensor:
-        """(b, ...) outputs for some rows of the current block; None: all of them, in order."""
 
 
 AnyLoss = Callable[..., Tensor]
@@ -52,7 +56,7 @@ class Search:
 
     def __init__(
         self,
-        model: Answering,
+        model: Searched,
         ball: Ball,
         dtype: torch.dtype,
         outputs: Tensor,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -14,9 +13,9 @@ from ringtest.condition import Condition, Scope
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, SubjectError
 from ringtest.perturb import losses
-from ringtest.perturb.ascent import Answering, AnyLoss, Goal, Search
+from ringtest.perturb.ascent import Answering, AnyLoss, Goal, Search, Searched
 from ringtest.perturb.geometry import Ball, Linf
-from ringtest.perturb.scale import spread
+from ringtest.perturb.scale import is_positive, spread
 from ringtest.perturb.schedules import AdaptiveStep, FixedStep, Schedule
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Attack(Condition):
     """Whether steps that a mask declares padding are moved, too."""
 
     def __init__(self, name: str | None = None, severity: float | None = None) -> None:
-        if severity is not None and not _is_eps(severity):
+        if severity is not None and not is_positive(severity):
             raise ConfigError(
                 f"severity of {self.kind}",
                 f"is {severity!r}",
@@ -87,15 +86,20 @@ class Attack(Condition):
         with torch.inference_mode(False), torch.no_grad():
             x = x.detach().clone()
             ball = self._ball(model, x)
-            outputs = model.logits(x).float()
+            seen = self.seen(model)
+            outputs = seen.logits(x).float()
             y = None if y is None else y.detach().clone()
-            search = Search(model, ball, x.dtype, outputs, self.goal(outputs, y))
+            search = Search(seen, ball, x.dtype, outputs, self.goal(outputs, y))
             self.search(search, outputs, y, rng)
             found = search.found.to(x.dtype)
             kept = ball.holds(found, x.dtype)
         if not bool(kept.all()):
             raise AssertionError(f"{self.key} left eps or bounds in {int((~kept).sum())} rows")
         return found
+
+    def seen(self, model: Answering) -> Searched:
+        """What the search reads of a model: its outputs, unless a subclass knows better."""
+        return model
 
     @abstractmethod
     def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
@@ -122,14 +126,6 @@ class Attack(Condition):
             unit = unit * mask.to(unit).view(*mask.shape, *[1] * (x.ndim - mask.ndim))
         centre = x.to(torch.promote_types(x.dtype, torch.float32))
         return self.ball(centre, unit, float(eps), self._bounds)
-
-
-def _is_eps(value: Any) -> bool:
-    """Whether a value is a finite number above 0."""
-    try:
-        return not isinstance(value, str) and 0 < float(value) < math.inf
-    except (TypeError, ValueError):
-        return False
 
 
 def _mask(model: Answering) -> Tensor | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,3 +24,11 @@ def spread(data: AuditData) -> Tensor:
     over = tuple(d for d in range(x.ndim) if d not in kept)
     sd = torch.std(x.float(), dim=over, correction=0, keepdim=True)
     return torch.where(x.amax(dim=over, keepdim=True) > x.amin(dim=over, keepdim=True), sd, 0.0)
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a severity is a finite number above 0."""
+    try:
+        return not isinstance(value, str) and 0 < float(value) < math.inf
+    except (TypeError, ValueError):
+        return False

@@ -30,6 +30,9 @@ class Panel:
     """Whether its value is drawn in the panels of its scale, as what comes without the model."""
     zero: str = ""
     """What 0 stands for: the area below is shaded."""
+    beside: bool = False
+    """Whether lines under several conditions are boxes of one figure, each with an axis of its own;
+    else each condition has a figure."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,26 @@ FAMILIES: Final = (
                 "dots": "Agreement: do student and members answer for the same reasons, in the "
                 "inputs or in the last layer (circle: members with each other)? Infidelity and "
                 "sensitivity: can these reasons be relied on?",
+            }
+        ),
+    ),
+    Family(
+        "damage",
+        "Damage",
+        "How far layers move when inputs, weights or the layers themselves are disturbed.",
+        "representation.",
+        (
+            Panel("representation.displacement", beside=True),
+            Panel("representation.guided", "dots"),
+            Panel("noise.strength", "dots", better="no evidence"),
+        ),
+        MappingProxyType(
+            {
+                "lines": "Movement of each layer, over the distance of its clean rows from their "
+                "mean: 0 it stays, 1.4 it goes as far as to another row. Lower is better.",
+                "dots": "What is left of the way to the code of another class; higher is better. "
+                "The noise that moves the outputs equally far says how strong it was, not who is "
+                "better: it can rank backwards.",
             }
         ),
     ),

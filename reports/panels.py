@@ -148,16 +148,21 @@ class _Sketch:
             if drawn >= MOST_BOXES:
                 continue
             floor = self._floors.get((panel.scale, heading), math.nan) if panel.scale else math.nan
+            title = _title(mine[0], len(statistics[heading]) > 1 or panel.form == "pairs")
+            scale = panel.scale or f"{panel.measure} {statistic}"
+            beside = panel.beside and mine[0].condition != "clean"
+            if beside:
+                title, scale = _under(mine[0]), f"{scale} {heading}"
             curve = Curve(
-                _title(mine[0], len(statistics[heading]) > 1 or panel.form == "pairs"),
+                title,
                 _better(panel, mine),
                 mine,
-                panel.scale or f"{panel.measure} {statistic}",
+                scale,
                 0.0 if panel.zero else floor,
                 panel.zero or (view.measure("probe.raw_input") if math.isfinite(floor) else ""),
                 _bounds(mine),
             )
-            self._boxes.setdefault(heading, []).append(curve)
+            self._boxes.setdefault("" if beside else heading, []).append(curve)
             self._show(mine)
         return rest
 
@@ -248,6 +253,12 @@ def _heading(row: Measurement) -> str:
     if where and row.severity is not None:
         where += f", severity {row.severity:g}"
     return ", ".join(filter(None, (*map(view.clean, filter(None, (concept, row.slice))), where)))
+
+
+def _under(row: Measurement) -> str:
+    """A condition and its strength, as short as a box is wide."""
+    strength = "" if row.severity is None else f" {row.severity:g}"
+    return view.sentence_case(view.condition(row.condition) + strength)
 
 
 def _said(heading: str, boxes: Sequence[Curve]) -> str:

@@ -85,6 +85,15 @@ _CONDITION: Final = {
     "shift.off_support": "off support",
     "shift.certified": "certified",
     "noise.input": "input noise",
+    "noise.weight": "weight noise",
+    "noise.activation": "layer noise",
+    "noise.weight_matched": "matched weight noise",
+    "noise.activation_matched": "matched layer noise",
+    "attack.representation": "attack: last layer",
+    "attack.representation_middle": "attack: middle layer",
+    "ablate.units": "units gone",
+    "ablate.directions": "directions gone",
+    "ablate.subspace": "subspace gone",
 }
 
 

@@ -421,3 +421,39 @@ def test_what_cannot_be_edited_is_told() -> None:
     with pytest.raises(SubjectError, match="int64"), editing(counts, layer, turn(7)):
         counts(whole)
     assert hooks(narrow) == hooks(counts) == 0
+
+
+@pytest.mark.parametrize(("name", "layer"), PLACES, ids=IDS)
+def test_a_capture_reads_an_edit_that_comes_first(name: str, layer: Any) -> None:
+    make, x = MODELS[name]
+    net, shift = seeded(make).eval(), 3.0
+    seen = {}
+    with torch.no_grad(), capturing(net, (layer,)) as capture:
+        capture.rows = B
+        for how in (None, False, True):
+            if how is None:
+                net(x)
+            else:
+                with editing(net, layer, lambda v: v + shift, first=how):
+                    net(x)
+            seen[how] = capture.values[layer.name]
+    torch.testing.assert_close(seen[False], seen[None])
+    torch.testing.assert_close(seen[True], seen[None] + shift)
+
+
+@pytest.mark.parametrize(("name", "layer"), PLACES, ids=IDS)
+def test_a_capture_that_stays_attached_can_be_differentiated(name: str, layer: Any) -> None:
+    make, x = MODELS[name]
+    net = seeded(make).eval()
+    with torch.no_grad(), capturing(net, (layer,)) as plain:
+        plain.rows = B
+        net(x)
+    x = x.clone().requires_grad_(True)
+    with capturing(net, (layer,), attached=True) as capture:
+        capture.rows = B
+        net(x)
+    found = capture.values[layer.name]
+    torch.testing.assert_close(found.detach(), plain.values[layer.name])
+    assert not plain.values[layer.name].requires_grad
+    (gradient,) = torch.autograd.grad(found.square().sum(), x)
+    assert (gradient != 0).any()

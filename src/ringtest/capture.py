@@ -159,19 +159,33 @@ class Capture:
     """(rows, length) steps that count, where the data say so."""
     values: dict[str, Tensor] = field(default_factory=dict)
     """name -> (b, d) float tensors."""
+    attached: bool = False
+    """Whether values stay in the graph, where they were made; else they are plain, on the CPU."""
 
     def store(self, layer: Layer, value: Any) -> None:
         """Keep a module's value, pooled."""
         tensor = pooled(value, self.rows, layer.pool, layer.batch, self.mask)
         if tensor is not None:
-            # A copy: what comes next may work in place.
-            self.values[layer.name] = tensor.detach().to("cpu", torch.float32, copy=True)
+            self.keep(layer, tensor)
+
+    def keep(self, layer: Layer, rows: Tensor) -> None:
+        """Keep (b, d) rows: a copy, since what comes next may work in place."""
+        self.values[layer.name] = (
+            rows.to(torch.float32, copy=True)
+            if self.attached
+            else rows.detach().to("cpu", torch.float32, copy=True)
+        )
 
 
 @contextmanager
-def capturing(module: nn.Module, layers: tuple[Layer, ...]) -> Iterator[Capture]:
-    """Hook some layers for the duration; all hooks are gone afterwards."""
-    capture = Capture(layers)
+def capturing(
+    module: nn.Module, layers: tuple[Layer, ...], *, attached: bool = False
+) -> Iterator[Capture]:
+    """Hook some layers for the duration; all hooks are gone afterwards.
+
+    What is ``attached`` can be differentiated.
+    """
+    capture = Capture(layers, attached=attached)
     handles = []
     everywhere: dict[nn.Module, Layer] = {}
     try:
@@ -214,7 +228,8 @@ class _Step:
 
     def _before(self, _head: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         states = first_tensor(args if args else tuple(kwargs.values()))
-        self.states = None if states is None else states.detach().clone()
+        states = states if states is None or self.capture.attached else states.detach()
+        self.states = None if states is None else states.clone()
 
     def _after(self, _head: nn.Module, _args: Any, out: Any) -> None:
         self.answers = out
@@ -224,8 +239,7 @@ class _Step:
         if step is not None and self.states is not None:
             states = self.states.movedim(self.layer.batch, 0)
             rows = torch.arange(states.shape[0], device=states.device)
-            found = states[rows, step].to("cpu", torch.float32, copy=True)
-            self.capture.values[self.layer.name] = found
+            self.capture.keep(self.layer, states[rows, step])
         self.states = self.answers = None
 
 

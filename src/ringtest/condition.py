@@ -95,8 +95,15 @@ class Condition:
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Calibrate on the data before the first batch (statistics, pools, matched strengths)."""
 
+    def beyond(self, model: Model) -> str | None:
+        """What keeps a model from being looked at under the condition ("has ..."), or None."""
+        return None
+
     def subject(self, model: Model) -> Model:
-        """The model to look at: itself, or a disturbed copy."""
+        """The model to look at: itself, or a disturbed copy. Called once, after :meth:`fit`.
+
+        A NotMeasurable or SubjectError takes this model's rows alone.
+        """
         return model
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:

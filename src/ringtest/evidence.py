@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,6 +112,22 @@ class _Collector:
         self.failure: Literal["error", "not_measurable"] = "error"
         self.block: dict[str, Tensor] = {}
 
+    @contextmanager
+    def excused(self, condition: Condition) -> Iterator[None]:
+        """What fails within is the model's own: it loses its rows, never the audit.
+
+        On the clean rows everything is an error of the audit.
+        """
+        try:
+            yield
+        except Exception as error:
+            ours = isinstance(error, RingtestError) and not isinstance(error, SubjectError)
+            if ours or condition.role == "clean":
+                raise
+            self.failed = _words(error, condition)
+            if isinstance(error, NotMeasurable):
+                self.failure = "not_measurable"
+
     def take(
         self, rows: slice, outputs: Tensor, layers: dict[str, Tensor], targets: Tensor | None
     ) -> None:
@@ -158,6 +174,15 @@ class _Collector:
         )
 
 
+def _words(error: Exception, condition: Condition) -> str:
+    """Why a model has no evidence."""
+    if isinstance(error, SubjectError):
+        return error.problem
+    if isinstance(error, NotMeasurable):
+        return str(error)
+    return f"{condition.key} raised {type(error).__name__}: {error}"
+
+
 def gather(
     condition: Condition,
     models: Sequence[Model],
@@ -186,11 +211,13 @@ def gather(
     source = condition.start(data)
     n = len(source)
     rows = blocks.sample_rows(n)
-    clean = condition.role == "clean"
     targets = task.targets if condition.keeps_targets and condition.keeps_rows else None
     condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
     collectors = {m.name: _Collector(m, wanted, n, rows) for m in models}
-    looked_at = {m.name: condition.subject(m) for m in models}
+    looked_at = dict(zip(collectors, models, strict=True))
+    for model in models:
+        with collectors[model.name].excused(condition):
+            looked_at[model.name] = condition.subject(model)
     cross = _cross(pairs) if wanted.moments else {}
     shared = condition.scope == "shared"
     panel = Panel([looked_at[m.name] for m in models if m.role == "member"], task, n)
@@ -209,8 +236,8 @@ def gather(
                 view.at(source, part)
             for model in models:
                 collector, view = collectors[model.name], looked_at[model.name]
-                if not collector.failed:
-                    try:
+                with collector.excused(condition):
+                    if not collector.failed:
                         if model.stored is not None:
                             shown = _remembered(model, condition, source, part)
                         else:
@@ -221,19 +248,6 @@ def gather(
                         _take(view, shown, collector, part, targets)
                         if wanted.teacher:
                             seen[model.name] = (x if changed is None else changed, shown[0])
-                    except NotMeasurable as error:
-                        collector.failed, collector.failure = str(error), "not_measurable"
-                    except SubjectError as error:
-                        if clean:
-                            raise
-                        collector.failed = error.problem
-                    except RingtestError:
-                        raise
-                    # An attack on a model that cannot bear it loses its rows, never the audit.
-                    except Exception as error:
-                        if clean:
-                            raise
-                        collector.failed = f"{condition.key} raised {type(error).__name__}: {error}"
                 tick(part.stop - part.start)
             if wanted.teacher:
                 panel.take(part, x, seen, targets, shared=shared)

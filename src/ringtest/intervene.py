@@ -23,7 +23,14 @@ Edit = Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def editing(module: nn.Module, layer: Layer, edit: Edit, call: int | None = None) -> Iterator[None]:
+def editing(
+    module: nn.Module,
+    layer: Layer,
+    edit: Edit,
+    call: int | None = None,
+    *,
+    first: bool = False,
+) -> Iterator[None]:
     """Replace what a layer shows for the duration; all hooks are gone afterwards.
 
     The edit is handed every position (step, patch, pixel) of the layer: an affine edit of the
@@ -37,6 +44,8 @@ def editing(module: nn.Module, layer: Layer, edit: Edit, call: int | None = None
             the layer is flattened. Tokens that the model folds into rows stay folded, (b k, d).
         call: which call of the layer's module within a pass of the model, from 0, for a module
             that is called several times; None: every call. See :func:`calls`.
+        first: edit before the hooks that were there already, so that a capture reads what the rest
+            of the model is given; else it reads what the layer shows by itself.
 
     Raises SubjectError within a pass whose layer shows no floats of the layer's width.
     """
@@ -65,6 +74,11 @@ def editing(module: nn.Module, layer: Layer, edit: Edit, call: int | None = None
             handles.append(target.register_forward_hook(after))
         else:
             handles.append(register_module_forward_hook(after))
+        for handle in handles if first else ():
+            hooks = handle.hooks_dict_ref()
+            assert hooks is not None
+            # As torch itself does where a hook of one module is to be prepended.
+            hooks.move_to_end(handle.id, last=False)
         yield
     finally:
         for handle in handles:

@@ -143,6 +143,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
         return f"{model.name} gives no gradients of its layers"
     if model.stored is not None and entry.needs & {"model", "gradients"}:
         return f"{model.name} is stored evidence, and cannot be run"
+    if model.stored is None and (lacking := condition.beyond(model)):
+        return f"{model.name} {lacking}"
     if model.stored is not None and not model.stored.holds(condition.id):
         return f"{model.name} is stored evidence, and holds none under {condition.id}"
     return None

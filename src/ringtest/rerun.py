@@ -12,6 +12,7 @@ from torch import Tensor
 from ringtest.blocks import blocks
 from ringtest.measure import Setting
 from ringtest.model import Model
+from ringtest.rows.inputs import Rows
 
 
 def sampled(model: Model, at: Setting) -> Iterator[tuple[slice, Tensor]]:
@@ -29,7 +30,11 @@ def inputs(model: Model, at: Setting, rows: NDArray[np.int64]) -> Tensor:
 
     Any rows will do: the sources of an interchange, say.
     """
-    source = at.condition.start(at.data)
+    return taken(model, at.condition.start(at.data), rows)
+
+
+def taken(model: Model, source: Rows, rows: NDArray[np.int64]) -> Tensor:
+    """(b, ...) some rows of a source, in that order; the model is told what goes along."""
     index = torch.from_numpy(rows)
     model.at(source, index)
     return source.main[index]

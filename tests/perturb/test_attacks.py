@@ -19,6 +19,7 @@ from ringtest.model import Model
 from ringtest.perturb import losses
 from ringtest.perturb.attack import Attack
 from ringtest.perturb.discrepancy import Discrepancy
+from ringtest.perturb.representation import LayerAttack
 from ringtest.perturb.transfer import Transfer
 from ringtest.trial import prepare
 
@@ -379,11 +380,10 @@ def test_it_runs_only_where_it_is_asked_for(row: Row) -> None:
 
 
 def test_the_table_holds_every_attack() -> None:
-    # A transfer is another's attack, see test_transfer.py.
-    white = {
-        k.id for k in conditions if issubclass(k.make, Attack) and not issubclass(k.make, Transfer)
-    }
-    assert {r.id for r in TABLE} == white
+    """Those on layers have one of their own; a transfer is another's attack: test_transfer.py."""
+    every = {k.id: k.make for k in conditions if issubclass(k.make, Attack)}
+    apart = (LayerAttack, Transfer)
+    assert {r.id for r in TABLE} == {k for k, c in every.items() if not issubclass(c, apart)}
 
 
 @pytest.mark.parametrize("id_", ["attack.pgd_l2", "attack.pgd_l1", "attack.apgd", "attack.square"])

@@ -470,3 +470,20 @@ def test_everything_at_once_stays_small(fakes):
         rows += matrix(f"column {k}", [f"site {j}" for j in range(10)], lambda a, b: 0.7)
     text = reports.html(fakes.report(rows, "large"))
     assert len(text.encode()) < 2_000_000
+
+
+def test_curves_of_damage_stand_side_by_side_in_one_figure():
+    found = []
+    for condition, severity in (("noise.weight", 0.1), ("attack.representation", 0.03)):
+        for r in at_layers("representation.displacement"):
+            r.condition, r.severity = condition, severity
+            found.append(r)
+    (section,) = panels.sections(found, "x")
+    (picture,) = section.pictures
+    assert not section.left_out
+    text = re.sub("<[^>]*>", " ", picture.svg)
+    assert "Weight noise 0.1" in text
+    assert "Attack: last layer 0.03" in text
+    # What is under one condition alone still has the measure's own name.
+    (clean,) = panels.sections(at_layers("representation.displacement"), "x")
+    assert "Movement of layers" in shown(clean)
