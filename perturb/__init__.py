@@ -16,6 +16,10 @@ discrepancy     ``attack.discrepancy``: furthest from the teacher;            ow
 transfer        ``attack.transfer.teacher``, ``.reference``: made on these    shared
                 ``attack.transfer.member``: made on a member, shown to        own
                 others
+embedding       ``attack.embedding``: for tokens, what the embedding layer    own
+                shows of each is moved
+text            ``text.characters``, ``text.dropout``: letters mistyped,      shared
+                words left out, before the tokenizer
 real_outputs    ``attack.squared_error``, ``attack.movement``: the largest    own
                 error of a regression, the largest movement of any output
 representation  ``attack.representation``, ``attack.representation_middle``:  own
@@ -31,8 +35,8 @@ ablation        ``ablate.units``, ``ablate.directions``,                      sh
 
 Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the
 budget), ``ascent`` (the search over runs), ``geometry`` and ``sparse`` (balls of three norms inside
-the bounds), ``schedules`` (how far a step goes), ``losses`` (what is climbed), ``scale`` (the units
-of eps).
+the bounds), ``tokenwise`` (a ball for each token), ``schedules`` (how far a step goes), ``losses``
+(what is climbed), ``scale`` (the units of eps). ``typos`` holds what may become of a letter.
 
 What changes a model inside shares ``disturbance`` (the model is never written to) and ``matching``
 (the strength of noise that moves outputs by a given amount).

@@ -57,7 +57,12 @@ class Attack(Condition):
     @classmethod
     def applies(cls, data: AuditData) -> bool:
         """Whether such rows can be attacked."""
-        return bool(data.inputs.is_floating_point())
+        return cls.movable(data.inputs)
+
+    @classmethod
+    def movable(cls, x: Tensor) -> bool:
+        """Whether inputs of such a type can be moved a little."""
+        return x.is_floating_point()
 
     @classmethod
     def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Self]:
@@ -89,10 +94,22 @@ class Attack(Condition):
             seen = self.seen(model)
             outputs = seen.logits(x).float()
             y = None if y is None else y.detach().clone()
-            search = Search(seen, ball, x.dtype, outputs, self.goal(outputs, y))
-            self.search(search, outputs, y, rng)
-            found = search.found.to(x.dtype)
-            kept = ball.holds(found, x.dtype)
+            return self.worst(seen, ball, x.dtype, outputs, y, rng)
+
+    def worst(
+        self,
+        seen: Searched,
+        ball: Ball,
+        dtype: torch.dtype,
+        outputs: Tensor,
+        y: Tensor | None,
+        rng: torch.Generator,
+    ) -> Tensor:
+        """The worst points found in the ball, of the type ``dtype``; the budget is checked."""
+        search = Search(seen, ball, dtype, outputs, self.goal(outputs, y))
+        self.search(search, outputs, y, rng)
+        found = search.found.to(dtype)
+        kept = ball.holds(found, dtype)
         if not bool(kept.all()):
             raise AssertionError(f"{self.key} left eps or bounds in {int((~kept).sum())} rows")
         return found
@@ -112,7 +129,7 @@ class Attack(Condition):
         """Look for the worst points, all draws being made for the whole block."""
 
     def _check(self, model: Answering, x: Tensor, y: Tensor | None) -> None:
-        if not x.is_floating_point():
+        if not self.movable(x):
             fix = "leave it out, or give real numbers such as embeddings"
             raise DataError("inputs", f"are {x.dtype}, which {self.key} cannot move a little", fix)
         if self.gradients and not model.gradients:

@@ -141,6 +141,7 @@ def condition(name: str) -> str:
         ("shift.corruption.", ""),
         ("shift.", ""),
         ("attack.", "attack: "),
+        ("text.", "text: "),
     ):
         if name.startswith(prefix):
             return word + clean(name.removeprefix(prefix)).replace("_", " ")

@@ -26,6 +26,7 @@ class Invariance(Condition):
     kind = "shift.invariance"
     about = "a transformation that, the user says, does not change the output"
     role = "invariance"
+    users_own = True
 
     @classmethod
     def defaults(cls, data: AuditData) -> Iterable[Condition]:

@@ -56,6 +56,10 @@ class Condition:
     """Whether the targets are still right, so that scores mean something."""
     gradients: ClassVar[bool | None] = None
     """Whether it needs those of the model; None: as its scope says, ``own`` does."""
+    layer_gradients: ClassVar[bool] = False
+    """Whether it needs those with respect to layers, which models of tokens have, too."""
+    users_own: ClassVar[bool] = False
+    """Whether a callable of the user's is behind it, which cannot be told from another."""
     keeps_rows: ClassVar[bool] = True
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
 
@@ -85,7 +89,10 @@ class Condition:
         return ()
 
     def start(self, data: AuditData) -> Rows:
-        """The rows that the condition starts from; override only if ``keeps_rows`` is False."""
+        """The rows that the condition starts from, called after :meth:`fit`.
+
+        Override it if ``keeps_rows`` is False, or if what goes along with the rows changes, too.
+        """
         return data.rows
 
     def inputs(self, data: AuditData) -> Tensor:

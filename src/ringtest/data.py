@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch import Tensor
 from ringtest import margins
 from ringtest.errors import DataError, close_to
 from ringtest.rows import checks, inputs, sampling, tables
+from ringtest.rows import texts as texts_
 from ringtest.rows.checks import Invariance, Layout, Modality
 from ringtest.rows.inputs import Form, Rows
+from ringtest.rows.texts import Tokenizer
 
 
 @dataclass
@@ -51,6 +53,9 @@ class AuditData:
         layout: ``NCHW`` or ``NHWC``: how images are given and how models take them.
         normalise: (mean, std), numbers or by channel, that stand between inputs and models: inputs,
             bounds and eps are then in raw units. None: models take the inputs as they are.
+        texts: (n,) texts that inputs were made of, for conditions that change texts.
+        tokenizer: callable(list of texts) -> inputs, padded to one length, in the form of
+            ``inputs``; of ``texts`` it must make ``inputs``.
 
     Raises DataError, in one line, for whatever is not as it must be.
     """
@@ -70,6 +75,8 @@ class AuditData:
     main: str | None = None
     layout: Layout | None = None
     normalise: Any = None
+    texts: Any = field(default=None, repr=False)
+    tokenizer: Tokenizer | None = None
     warnings: list[str] = field(default_factory=list, init=False)
     """What the checks noticed without refusing it."""
     rows: Rows = field(init=False, repr=False)
@@ -117,6 +124,9 @@ class AuditData:
             self.train = self.train.inputs
         elif self.train is not None:
             self.train = self._stored(inputs.read("train", self.train, self.main)[0]).main
+        self.texts = texts_.texts(self.texts, self.tokenizer, self.n)
+        if self.texts is not None:
+            texts_.check_same(self.tokenised(self.texts), self.rows)
         self._notice()
 
     @property
@@ -186,6 +196,7 @@ class AuditData:
         out.targets = None if self.targets is None else self.targets[kept]
         out.groups = {k: v[kept] for k, v in self.groups.items()}
         out.concepts = {k: v[kept] for k, v in self.concepts.items()}
+        out.texts = None if self.texts is None else [self.texts[i] for i in kept]
         out.cluster = None if self.cluster is None else tables.codes(self.cluster[kept])
         out.elsewhere = {
             k: r.take(sampling.stratified(len(r), size, [], seed))
@@ -195,6 +206,18 @@ class AuditData:
         out.warnings = [f"inputs: a stratified sample of {len(kept):,} of {self.n:,} rows"]
         out._notice()
         return out
+
+    def tokenised(self, changed: list[str]) -> Rows:
+        """What the tokenizer makes of these texts in the place of ``texts``, one for each row.
+
+        Raises DataError if it fails, or gives anything but rows like ``inputs``; tokens may be more
+        or fewer.
+        """
+        assert self.tokenizer is not None
+        rows = self._set("tokenizer", texts_.tokenised(self.tokenizer, changed))
+        if len(rows) != self.n:
+            raise DataError("tokenizer", f"gave {len(rows)} rows of {self.n} texts", "one a text")
+        return replace(rows, kept=self.rows.kept, of=self.rows.of)
 
     def _form(self, rows: Rows) -> Form:
         last = self.layout == "NHWC"
@@ -219,6 +242,8 @@ class AuditData:
                 yield f"{kind}.{name}", np.asarray(values, dtype=str)
         if self.cluster is not None:
             yield "cluster", self.cluster
+        if self.texts is not None:
+            yield "texts", texts_.as_bytes(self.texts)
         for name, rows in self.elsewhere.items():
             yield from rows.tensors(f"unlabelled.{name}")
         if self.train is not None:
@@ -234,7 +259,7 @@ class AuditData:
         return {str(k): self._set(f"unlabelled[{k!r}]", v) for k, v in self.unlabelled.items()}
 
     def _set(self, name: str, value: Any) -> Rows:
-        """One unlabelled set, of the inputs' kind; sequences may be of another length."""
+        """Other rows, of the inputs' kind; sequences may be of another length."""
         rows = self._stored(inputs.read(name, value, self.main)[0])
         free = 2 if self.modality in ("tokens", "sequence") else 1
         if rows.main.shape[free:] != self.inputs.shape[free:] or (
@@ -255,8 +280,9 @@ class AuditData:
         if rows.mask is None and self.mask is not None and self.modality == "tokens":
             # Of what is padding in the inputs there is no other sign here.
             counts = ~torch.isin(rows.main, checks.padding(self.inputs, self.mask))
-            return Rows(rows.main, rows.beside, rows.key, checks.mask(counts, rows.main))
-        checks.mask(rows.mask, rows.main)
+            given = checks.mask(counts, rows.main, f"{name}.mask")
+            return Rows(rows.main, rows.beside, rows.key, given)
+        checks.mask(rows.mask, rows.main, f"{name}.mask")
         return rows
 
     def _known(self) -> int:

@@ -208,11 +208,11 @@ def gather(
         seed: seed of the audit.
         tick: called with the number of rows done, for each model and block.
     """
+    condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
     source = condition.start(data)
     n = len(source)
     rows = blocks.sample_rows(n)
     targets = task.targets if condition.keeps_targets and condition.keeps_rows else None
-    condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
     collectors = {m.name: _Collector(m, wanted, n, rows) for m in models}
     looked_at = dict(zip(collectors, models, strict=True))
     for model in models:

@@ -108,7 +108,7 @@ def make(
                     }
                 )
         if chosen:
-            rows = int(condition.inputs(data).shape[0])
+            rows = data.n if condition.keeps_rows else len(condition.start(data))
             stages.append(Stage(condition, tuple(chosen), _wanted(chosen, condition), rows))
     return Plan(tuple(stages), tuple(left_out), len(models))
 
@@ -139,7 +139,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
     own = condition.scope == "own" if condition.gradients is None else condition.gradients
     if (own or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
-    if "layer_gradients" in entry.needs and not model.layer_gradients:
+    inner = condition.layer_gradients or "layer_gradients" in entry.needs
+    if inner and not model.layer_gradients:
         return f"{model.name} gives no gradients of its layers"
     if model.stored is not None and entry.needs & {"model", "gradients"}:
         return f"{model.name} is stored evidence, and cannot be run"

@@ -117,6 +117,7 @@ def audit(
     if not all(isinstance(g, Gate) for g in gates):
         raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
     layers = layers if isinstance(layers, str) else list(layers)
+    tokenizer = case.data.tokenizer
     identity = {
         "task": task,
         "data": case.data.fingerprint,
@@ -126,6 +127,7 @@ def audit(
         "seed": seed,
         "layers": layers,
         **({} if metric is None else {"metric": versions.of_callable(metric)}),
+        **({} if tokenizer is None else {"tokenizer": versions.of_callable(tokenizer)}),
     }
     names = list(case.students) if case.several else None
     settings = {

@@ -19,6 +19,7 @@ from ringtest.model import Model
 from ringtest.perturb import losses
 from ringtest.perturb.attack import Attack
 from ringtest.perturb.discrepancy import Discrepancy
+from ringtest.perturb.embedding import EmbeddingPGD
 from ringtest.perturb.representation import LayerAttack
 from ringtest.perturb.transfer import Transfer
 from ringtest.trial import prepare
@@ -380,9 +381,9 @@ def test_it_runs_only_where_it_is_asked_for(row: Row) -> None:
 
 
 def test_the_table_holds_every_attack() -> None:
-    """Those on layers have one of their own; a transfer is another's attack: test_transfer.py."""
+    """Others have files of their own: layers, embeddings, and transfers of another's attack."""
     every = {k.id: k.make for k in conditions if issubclass(k.make, Attack)}
-    apart = (LayerAttack, Transfer)
+    apart = (LayerAttack, Transfer, EmbeddingPGD)
     assert {r.id for r in TABLE} == {k for k, c in every.items() if not issubclass(c, apart)}
 
 

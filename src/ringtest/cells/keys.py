@@ -27,8 +27,8 @@ class Keys:
     """Name of a cell -> its key; None for what cannot be told from something else.
 
     That is: everything, if a model has no weights to be known by (a plain callable); what rests on
-    scores, if they come from a metric of the user's; what is seen under the user's invariances;
-    what a measure or condition gives whose source cannot be read.
+    scores, if they come from a metric of the user's; what is seen under the user's invariances and
+    through their tokenizer; what a measure or condition gives whose source cannot be read.
     """
 
     def __init__(self, case: Case) -> None:
@@ -55,7 +55,7 @@ class Keys:
         condition = stage.condition
         asked = self._case.task.metric is not None
         scores = entry is not None and "outcomes" in entry.needs
-        if self._common is None or condition.role == "invariance" or (asked and scores):
+        if self._common is None or condition.users_own or (asked and scores):
             return None
         of_condition = self._described(condition)
         of_entry: Any = (

@@ -146,15 +146,15 @@ def inside(name: str, values: Tensor, bounds: tuple[float, float] | None) -> Non
         )
 
 
-def mask(value: Any, inputs: Tensor) -> Tensor | None:
+def mask(value: Any, inputs: Tensor, name: str = "mask") -> Tensor | None:
     """(n, length) true where a token or step counts, or None; raises DataError."""
     if value is None:
         return None
-    mask = zero_or_one("mask", value)
+    mask = zero_or_one(name, value)
     if mask.shape != inputs.shape[:2]:
-        raise DataError("mask", f"has shape {tuple(mask.shape)}", f"give {tuple(inputs.shape[:2])}")
+        raise DataError(name, f"has shape {tuple(mask.shape)}", f"give {tuple(inputs.shape[:2])}")
     if not bool(mask.any(dim=1).all()):
-        raise DataError("mask", "leaves some rows without a single step", "drop those rows")
+        raise DataError(name, "leaves some rows without a single step", "drop those rows")
     return mask
 
 
