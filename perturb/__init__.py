@@ -31,8 +31,15 @@ matched         ``noise.weight_matched``, ``noise.activation_matched``: as    sh
                 strong as it takes to move the outputs equally far
 ablation        ``ablate.units``, ``ablate.directions``,                      shared
                 ``ablate.subspace``: parts of the last hidden layer gone
+callables       ``perturb.callable``: any callable on inputs                  shared
+                ``attack.callable``: any callable on a model and its inputs   own
+captum_...      ``attack.captum``: FGSM and PGD of ``captum.robust``          own
+                ``attack.captum_smallest``: its ``MinParamPerturbation``      own
+                and the attacks of its ``AttackComparator``
 ==============  ============================================================  ======
 
+The last two rows are made by the user of callables and objects, and handed to
+``audit(..., conditions=[...])``: ``captum_robust``, ``captum_search``, ``captum_comparator``.
 Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the
 budget), ``ascent`` (the search over runs), ``geometry`` and ``sparse`` (balls of three norms inside
 the bounds), ``tokenwise`` (a ball for each token), ``schedules`` (how far a step goes), ``losses``

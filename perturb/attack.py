@@ -36,11 +36,11 @@ class Attack(Condition):
     """
 
     scope: ClassVar[Scope] = "own"
-    ball: ClassVar[type[Ball]] = Linf
+    ball: type[Ball] = Linf
     """Where an example may be moved."""
     usual: ClassVar[tuple[float, ...]] = (0.03, 0.1)
     """Eps where none is asked for; the first is that of an instance without a severity."""
-    gradients: ClassVar[bool] = True
+    gradients: bool | None = True
     """Whether it needs those of the model."""
     padding: ClassVar[bool] = False
     """Whether steps that a mask declares padding are moved, too."""

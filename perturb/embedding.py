@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,10 @@ from ringtest.capture import first_tensor
 from ringtest.condition import condition
 from ringtest.data import AuditData
 from ringtest.errors import SubjectError
+from ringtest.model import Index, Model
+from ringtest.perturb.ascent import Answering
 from ringtest.perturb.attack import MisleadingGradient
 from ringtest.perturb.tokenwise import TokenL2
-
-if TYPE_CHECKING:
-    from ringtest.model import Index, Model
 
 
 @condition
@@ -60,13 +59,14 @@ class EmbeddingPGD(MisleadingGradient):
             return model
         return replace(model, function=Embedder(model.module))
 
-    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+    def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The tokens as they are; the view will show the worst embeddings found for them.
 
         Raises DataError without targets and for inputs that are no tokens, SubjectError for a model
         without gradients of its layers, or whose embeddings cannot be moved.
         """
         self._check(model, x, y)
+        assert isinstance(model, Model)
         inside = model.function
         if not (isinstance(inside, Embedder) and model.layer_gradients):
             fix = f"leave {self.kind} out for it"

@@ -136,8 +136,9 @@ class Guide(LayerAttack):
         self.left: dict[str, list[Tensor]] = {}
         """Model -> for each block (b,) what is left of the distance to the guide, a share."""
 
-    def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+    def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The rows whose codes came nearest to those of their guides."""
+        assert isinstance(model, Model)
         if y is None:
             raise DataError("targets", f"are missing, and {self.key} needs them", "give classes")
         self._guides = guides(y, rng)

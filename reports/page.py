@@ -48,6 +48,7 @@ def page(report: Report) -> str:
         "similarity": layers.similarity(verdict.rows, f"{prefix}c"),
         "scores": conditions.scores(verdict.rows, f"{prefix}d"),
         "corruptions": conditions.corruptions(verdict.rows, f"{prefix}e"),
+        "strengths": conditions.strengths(verdict.rows, f"{prefix}h"),
         "nearness": conditions.nearness(verdict.rows, f"{prefix}f"),
     }
     settings = {"config": data["config"], "environment": data["environment"]}

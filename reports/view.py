@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ringtest.decision import SEVERITY
+from ringtest.measurement import AREA
 from ringtest.reasons import number
 from ringtest.reports.names import MEASURE
 
@@ -154,6 +155,8 @@ def place(row: Measurement) -> str:
     parts = [condition(row.condition)]
     if row.severity is not None:
         parts.append(f"severity {row.severity:g}")
+    if row.statistic == AREA:
+        parts.append(AREA)
     if largest:
         parts.append(f"worst: {clean(largest)}")
     parts += [clean(detail) for detail in (row.slice, row.concept) if detail]

@@ -28,6 +28,8 @@ class Consistency(ModelMeasure):
     unit = "share"
     needs = frozenset({"outcomes", "sample", "clean_pair"})
     on = ("certified", "invariance")
+    curve = True
+    unchanged = 1.0
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Row i must be a changed row i."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ringtest.callables import changed
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import DataError, close_to
@@ -46,33 +47,9 @@ class Invariance(Condition):
         Raises DataError if the callable fails, changes the shape or turns floats to tokens or back,
         or gives NaN or infinity.
         """
-        seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
-        devices = [x.device] if x.device.type == "cuda" else []
-        # A callable that draws from torch's global state sees the block's seed, the same for every
-        # model, and leaves the state as it was; one that works in place gets a copy.
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            try:
-                changed = self._function(x.clone())
-            except Exception as error:
-                raise DataError(
-                    self._field, f"raised {type(error).__name__}: {error}", "mend it"
-                ) from error
-        return self._checked(changed, x)
+        with torch.no_grad():
+            return changed(self._function, x, rng, self._field)
 
     @property
     def _field(self) -> str:
         return f"invariances[{self.name!r}]"
-
-    def _checked(self, changed: object, x: Tensor) -> Tensor:
-        if not isinstance(changed, Tensor) or changed.shape != x.shape:
-            got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
-            raise DataError(
-                self._field, f"gave {got} for inputs of shape {tuple(x.shape)}", "keep the shape"
-            )
-        if changed.is_floating_point() != x.is_floating_point():
-            raise DataError(self._field, f"turned {x.dtype} into {changed.dtype}", "keep the type")
-        if changed.is_floating_point() and not bool(changed.isfinite().all()):
-            rows = int((~changed.isfinite()).reshape(len(changed), -1).any(dim=1).sum())
-            raise DataError(self._field, f"gave NaN or infinity in {rows} rows", "mend it")
-        return changed.detach().to(x.device, x.dtype)

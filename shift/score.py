@@ -29,6 +29,7 @@ class Score(ModelMeasure):
     unit = "score"
     needs = frozenset({"outcomes"})
     on = ("clean", "context", "invariance")
+    curve = True
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Targets must hold."""

@@ -314,9 +314,56 @@ def test_without_gradients_no_attack_is_required(nets: list[nn.Module], data: Au
     report = audit(nets[:2], Stepped(clone(nets[0])), data)
     assert report.verdict.scope == "no-gradient"
     assert report.verdict.label in ("sound", "inconclusive")
-    assert not [r for r in report.verdict.rows if r.condition.startswith("attack.")]
-    assert all(not n["required"] for n in report.data["not_measured"] if "gradient" in n["reason"])
+    told = [r for r in report.verdict.rows if r.condition.startswith("attack.")]
+    assert [(r.measure, r.severity) for r in told] == [
+        ("outputs.score", 0.03),
+        ("outputs.score", 0.1),
+    ]
+    for row in told:
+        assert row.status == "not_measurable"
+        assert row.reason == "student gives no gradients"
+        assert not any((row.headline, row.required, row.measured))
+    missing = [n for n in report.data["not_measured"] if "gradient" in n["reason"]]
+    assert [n["condition"] for n in missing] == ["attack.pgd"] * 2
+    assert not any(n["required"] for n in missing)
     assert keeps(report, "global geometry")
+
+
+def test_what_a_member_cannot_be_asked_is_told_of_every_student(
+    nets: list[nn.Module], data: AuditData
+) -> None:
+    found = audit(
+        [nets[0], Stepped(clone(nets[1]))],
+        {"a": nets[2], "b": nets[3]},
+        data,
+        cells=[("usage.attribution", "clean")],
+    )
+    for report in found.values():
+        told = rows(report, reason="teacher[1] gives no gradients")
+        assert {(r.measure, r.condition, r.severity) for r in told} == {
+            ("usage.attribution", "clean", None),
+            ("outputs.score", "attack.pgd", 0.03),
+            ("outputs.score", "attack.pgd", 0.1),
+        }
+        assert {r.status for r in told} == {"not_measurable"}
+        assert not any(r.headline or r.required for r in told)
+        missing = [n for n in report.data["not_measured"] if "gradients" in n["reason"]]
+        assert len(missing) == len(told), "each is told once"
+
+
+def test_what_only_a_cell_asks_is_told_of_a_student_that_cannot(
+    nets: list[nn.Module], data: AuditData
+) -> None:
+    """Of what is read by default the scope speaks; it would be a hundred rows."""
+    twin = clone(nets[3])
+    report = audit(
+        nets[:2], lambda x: twin(x), data, cells=[("probe.decodability", "noise.input@0.1")]
+    )
+    told = [r for r in report.verdict.rows if "shows only its outputs" in r.reason]
+    assert [(r.measure, r.condition, r.severity) for r in told] == [
+        ("probe.decodability", "noise.input", 0.1)
+    ]
+    assert report.verdict.scope == "outputs-only"
 
 
 def test_a_student_that_fails_away_from_the_benchmark_never_passes_there(

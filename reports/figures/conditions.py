@@ -6,17 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-import seaborn as sns
-from matplotlib.axes import Axes
-
-from ringtest.measurement import Measurement
+from ringtest.measurement import AREA, Measurement
 from ringtest.reports import view
-from ringtest.reports.figures import dots, svg
+from ringtest.reports.figures import curves, dots
+from ringtest.reports.figures.curves import Curve
 
-WIDTH: Final = 860
 MOST_ROWS = 14
 MOST_KINDS = 12
-ACROSS = 4
 _CORRUPTION: Final = "shift.corruption."
 _NEAR: Final = {
     "similarity.cka": "CKA with members",
@@ -30,7 +26,11 @@ Panel = tuple[str, list[Measurement]]
 
 def scores(rows: tuple[Measurement, ...], name: str) -> str | None:
     """Score by condition and by slice, teacher beside student."""
-    found = [r for r in rows if r.measure == "outputs.score" and math.isfinite(r.student)]
+    found = [
+        r
+        for r in rows
+        if r.measure == "outputs.score" and r.statistic != AREA and math.isfinite(r.student)
+    ]
     plain = [r for r in found if r.slice is None and not r.condition.startswith(_CORRUPTION)]
     slices = [r for r in found if r.slice is not None and r.condition == "clean"]
     panels = [("By condition", plain), ("By slice", slices)]
@@ -94,46 +94,34 @@ def _worst(rows: list[Measurement]) -> list[Measurement]:
 
 def corruptions(rows: tuple[Measurement, ...], name: str) -> str | None:
     """Score over severity, one small panel a kind of corruption."""
+    return _curves(rows, name, lambda condition: condition.startswith(_CORRUPTION))
+
+
+def strengths(rows: tuple[Measurement, ...], name: str) -> str | None:
+    """Score over eps, noise and whatever else was seen at several severities, but corruptions."""
+    return _curves(rows, name, lambda condition: not condition.startswith(_CORRUPTION))
+
+
+def _curves(rows: tuple[Measurement, ...], name: str, chosen: Callable[[str], bool]) -> str | None:
+    """Score from the benchmark on, one small panel a condition; all on one scale."""
+    mine = [r for r in rows if r.measure == "outputs.score" and r.slice is None]
+    clean = [r for r in mine if r.condition == "clean" and math.isfinite(r.student)][:1]
     kinds: dict[str, list[Measurement]] = {}
-    for row in rows:
-        if row.measure == "outputs.score" and row.condition.startswith(_CORRUPTION):
-            usable = row.severity is not None and math.isfinite(row.student) and row.slice is None
-            if usable:
-                kinds.setdefault(row.condition, []).append(row)
-    if not kinds:
-        return None
+    for row in mine:
+        if row.severity is not None and math.isfinite(row.student) and chosen(row.condition):
+            kinds.setdefault(row.condition, []).append(row)
+    kinds = {k: found for k, found in kinds.items() if len(found) > 1}
     worst = sorted(kinds, key=lambda k: -max(r.harm for r in kinds[k]))[:MOST_KINDS]
-    shown = [k for k in kinds if k in worst]
-    down = math.ceil(len(shown) / ACROSS)
-    wide, tall, gap_x, gap_y, left, top = 176, 110, 24, 52, 44, 30
-    values = [v for k in shown for r in kinds[k] for v in (r.teacher, r.student)]
-    finite = [v for v in values if math.isfinite(v)]
-    pad = 0.06 * (max(finite) - min(finite) or 1)
-    with svg.style():
-        figure = svg.canvas(WIDTH, top + down * (tall + gap_y) + 4)
-        for i, kind in enumerate(shown):
-            x, y = left + (i % ACROSS) * (wide + gap_x), top + (i // ACROSS) * (tall + gap_y)
-            axes = svg.box(figure, x, y, wide, tall)
-            _severity(axes, sorted(kinds[kind], key=lambda r: r.severity or 0.0))
-            axes.set_ylim(min(finite) - pad, max(finite) + pad)
-            axes.set_title(view.shorten(view.condition(kind), 26), fontsize=10.5, pad=6)
-            axes.set_xlabel("severity" if i + ACROSS >= len(shown) else "", fontsize=10)
-            if i % ACROSS:
-                axes.set_yticklabels([])
-        words = ", ".join(view.condition(k) for k in shown)
-        return svg.to_svg(figure, name, f"Score over severity, teacher and student, for {words}.")
-
-
-def _severity(axes: Axes, rows: list[Measurement]) -> None:
-    steps = [float(r.severity or 0) for r in rows]
-    axes.fill_between(steps, [r.teacher + r.ci_low for r in rows],
-                      [r.teacher + r.ci_high for r in rows], lw=0, alpha=0.18,
-                      color=svg.COLOURS["student"])  # fmt: skip
-    for who, marker in (("teacher", "o"), ("student", "s")):
-        sns.lineplot(x=steps, y=[getattr(r, who) for r in rows], ax=axes, lw=1.8, marker=marker,
-                     markersize=4.5, markeredgewidth=0, color=svg.COLOURS[who], errorbar=None,
-                     estimator=None, linestyle=svg.DASH[who])  # fmt: skip
-    axes.set(ylabel="")
-    axes.set_xticks(sorted(set(steps))[:6])
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
+    areas = {r.condition: r.delta for r in mine if r.statistic == AREA}
+    found = [
+        Curve(
+            view.sentence_case(view.condition(kind)),
+            f"area {view.shown(areas[kind])}" if kind in areas else "",
+            [*clean, *sorted(kinds[kind], key=lambda r: r.severity or 0.0)],
+            "score",
+            by="severity",
+        )
+        for kind in kinds
+        if kind in worst
+    ]
+    return curves.boxes(found, name, "Score")

@@ -1,11 +1,11 @@
-"""Lines over the depth of the layers, in small boxes side by side."""
+"""Lines over the depth of layers or the severity of conditions, in small boxes side by side."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from matplotlib.axes import Axes
 
@@ -17,19 +17,21 @@ WIDTH: Final = 860
 ACROSS: Final = 4
 TALL, GAP_X, GAP_Y, LEFT, TOP, RIGHT = 112, 44, 62, 44, 46, 8
 
+By = Literal["depth", "severity"]
+AXIS: Final[dict[By, str]] = {"depth": "relative depth of the layer", "severity": "severity"}
 MOST_MARKS: Final = 16
-"""Layers that have a mark each; of more a line is all that can be seen."""
+"""Points that have a mark each; of more a line is all that can be seen."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One box: a measure at every layer."""
+    """One box: a measure at every layer, or at every severity."""
 
     title: str
     note: str
     """Said below the title."""
     rows: Sequence[Measurement]
-    """By depth."""
+    """In the order of their places."""
     scale: str
     """Boxes of one name have one axis."""
     floor: float = math.nan
@@ -38,10 +40,14 @@ class Curve:
     """What that is."""
     bounds: tuple[float, float] = (-math.inf, math.inf)
     """Values beyond are drawn as arrows at the edge."""
+    by: By = "depth"
+    """What the places are."""
 
     @property
-    def depths(self) -> list[float]:
-        """Relative depth of each row."""
+    def places(self) -> list[float]:
+        """Relative depth of each row, or its severity; that of the clean rows is 0."""
+        if self.by == "severity":
+            return [float(row.severity or 0.0) for row in self.rows]
         return [float(row.params["depth"]) for row in self.rows]
 
     @property
@@ -86,11 +92,12 @@ def boxes(found: Sequence[Curve], name: str, spoken: str) -> str | None:
                               textcoords="offset points", fontsize=9.5,
                               color=svg.COLOURS["muted"])  # fmt: skip
             if i + across >= len(found):
-                axes.set_xlabel("relative depth of the layer", fontsize=10)
-            else:
+                axes.set_xlabel(AXIS[curve.by], fontsize=10)
+            elif curve.by == "depth":  # the same for all
                 axes.set_xticklabels([])
         words = "; ".join(_spoken(curve) for curve in found)
-        return svg.to_svg(figure, name, f"{spoken}, teacher and student over depth. {words}.")
+        over = f"teacher and student over {found[0].by}"
+        return svg.to_svg(figure, name, f"{spoken}, {over}. {words}.")
 
 
 def _limits(found: Sequence[Curve]) -> dict[str, tuple[float, float]]:
@@ -114,7 +121,7 @@ def _limits(found: Sequence[Curve]) -> dict[str, tuple[float, float]]:
 
 
 def _box(axes: Axes, curve: Curve) -> None:
-    depths, rows = curve.depths, curve.rows
+    places, rows = curve.places, curve.rows
     if math.isfinite(curve.floor):
         svg.floor(axes, curve.floor)
         axes.annotate(curve.free, (0, _clear(axes, curve)), xycoords=("axes fraction", "data"),
@@ -125,21 +132,37 @@ def _box(axes: Axes, curve: Curve) -> None:
     low = [value + row.ci_low for value, row in zip(inside, rows, strict=True)]
     high = [value + row.ci_high for value, row in zip(inside, rows, strict=True)]
     if any(map(math.isfinite, low)):
-        axes.fill_between(depths, low, high, color=svg.COLOURS["student"], alpha=0.18, lw=0)
+        axes.fill_between(places, low, high, color=svg.COLOURS["student"], alpha=0.18, lw=0)
     marks = ("o", "s") if len(rows) <= MOST_MARKS else (None, None)
     for who, marker in zip(("teacher", "student"), marks, strict=True):
         values = [curve.held(getattr(row, who)) for row in rows]
         if any(map(math.isfinite, values)):
-            axes.plot(depths, values, lw=1.8, marker=marker, markersize=5, markeredgewidth=0,
+            axes.plot(places, values, lw=1.8, marker=marker, markersize=5, markeredgewidth=0,
                       color=svg.COLOURS[who], linestyle=svg.DASH[who])  # fmt: skip
-        for depth, value, row in zip(depths, values, rows, strict=True):
+        for place, value, row in zip(places, values, rows, strict=True):
             if math.isfinite(value) and value != getattr(row, who):
-                axes.plot([depth], [value], marker="v" if value > getattr(row, who) else "^", ms=9,
+                axes.plot([place], [value], marker="v" if value > getattr(row, who) else "^", ms=9,
                           color=svg.COLOURS[who], mew=0)  # fmt: skip
-    axes.set(xlim=(-0.03, 1.04), xlabel="", ylabel="")
-    axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+    most = max(places) if curve.by == "severity" else 1.0
+    axes.set(xlim=(-0.03 * most, 1.04 * most), xlabel="", ylabel="")
+    ticks = _apart(places) if curve.by == "severity" else [0.0, 0.5, 1.0]
+    axes.set_xticks(ticks, [_short(tick) for tick in ticks])
     axes.grid(axis="y")
     axes.set_axisbelow(True)
+
+
+def _short(value: float) -> str:
+    text = f"{value:g}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """The first place, and from the last backwards those that leave room for their numbers."""
+    first, room, kept = min(places), 0.16 * max(places), [max(places)]
+    for place in sorted(places, reverse=True):
+        if min(kept[-1] - place, place - first) >= room:
+            kept.append(place)
+    return sorted({first, *kept})
 
 
 def _clear(axes: Axes, curve: Curve) -> float:
@@ -148,7 +171,7 @@ def _clear(axes: Axes, curve: Curve) -> float:
     step = 0.07 * (high - low)
     near = [
         curve.held(v)
-        for depth, row in zip(curve.depths, curve.rows, strict=True)
+        for depth, row in zip(curve.places, curve.rows, strict=True)
         for v in (row.teacher, row.student)
         if depth <= 0.6 and math.isfinite(v)
     ]
@@ -164,7 +187,8 @@ def _brief(value: float) -> str:
 
 def _spoken(curve: Curve) -> str:
     last = curve.rows[-1]
+    where = "last layer" if curve.by == "depth" else f"severity {curve.places[-1]:g}"
     return (
-        f"{view.clean(curve.title)}, last layer: {view.shown(last.teacher)} and "
+        f"{view.clean(curve.title)}, {where}: {view.shown(last.teacher)} and "
         f"{view.shown(last.student)}"
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ringtest.measurement import Measurement
+from ringtest.measurement import AREA, Measurement
 from ringtest.reports import view
 from ringtest.reports.plots.common import (
     MOST,
@@ -61,7 +61,10 @@ class Conditions:
         plain = [
             r
             for r in report.verdict.rows
-            if r.slice is None and r.null != "drift" and r.condition not in FAMILIES
+            if r.slice is None
+            and r.null != "drift"
+            and r.condition not in FAMILIES
+            and r.statistic != AREA
         ]
         fix = "audit a model with targets, or whose outputs can be compared"
         rows = choose(plain, MEASURES, measure, "neither score nor agreement by condition", fix)

@@ -54,7 +54,7 @@ class Condition:
     """Tasks for which it means anything."""
     keeps_targets: ClassVar[bool] = True
     """Whether the targets are still right, so that scores mean something."""
-    gradients: ClassVar[bool | None] = None
+    gradients: bool | None = None
     """Whether it needs those of the model; None: as its scope says, ``own`` does."""
     layer_gradients: ClassVar[bool] = False
     """Whether it needs those with respect to layers, which models of tokens have, too."""
@@ -64,7 +64,12 @@ class Condition:
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
 
     def __init__(self, name: str | None = None, severity: float | None = None) -> None:
-        """``name`` completes the kind's id (``shift.unlabelled`` + ``phone``)."""
+        """Name and strength.
+
+        Args:
+            name: completes the kind's id (``shift.unlabelled`` + ``phone``).
+            severity: how much is changed, in the condition's own unit; 0 would be nothing.
+        """
         self.name = name
         self.severity = severity
 
@@ -77,6 +82,11 @@ class Condition:
     def key(self) -> str:
         """Id with the severity: unique within an audit, and part of the random seed."""
         return self.id if self.severity is None else f"{self.id}@{self.severity:g}"
+
+    @property
+    def asks_gradients(self) -> bool:
+        """Whether a model has to give gradients to be looked at."""
+        return self.scope == "own" if self.gradients is None else self.gradients
 
     @classmethod
     def defaults(cls, data: AuditData) -> Iterable[Condition]:  # noqa: ARG003 - protocol

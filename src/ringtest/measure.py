@@ -132,6 +132,12 @@ class Measure:
 class ModelMeasure(Measure):
     """A number about one model; compared with the mean member."""
 
+    curve: ClassVar[bool] = False
+    """Whether it falls with the severity of a condition, so that its mean over severities is told:
+    see :mod:`ringtest.series`."""
+    unchanged: ClassVar[float | None] = None
+    """What it is, by definition, where nothing is changed; None: what it reads on clean rows."""
+
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """Readings of one model under one condition."""
         raise NotImplementedError

@@ -21,6 +21,8 @@ group, and the member band for a student of another architecture.
 PASS_ONLY: Final = ("level", "pass only")
 FAIL_ONLY: Final = ("band void",)
 
+AREA: Final = "area over severity"
+"""Statistic of a row that sums up a curve: its mean from severity 0 to the largest."""
 STATUSES: Final = ("pass", "fail", "inconclusive", "not_measurable", "error", "context")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from ringtest.errors import ConfigError, close_to
 from ringtest.evidence import Wanted
 from ringtest.measure import Measure, measures
 from ringtest.model import Model
+from ringtest.own import users_own
 from ringtest.tasks import AnyTask
 
 Cell = tuple[str, str]
@@ -35,6 +36,15 @@ class Stage:
     measures: tuple[Measure, ...]
     wanted: Wanted
     rows: int
+    asked: frozenset[str] = frozenset()
+    """Ids of the measures that a cell asks for here."""
+
+    def tells(self, entry: Measure) -> bool:
+        """Whether it is told of a model that it cannot be asked this: a cell asks, or an attack.
+
+        Of the rest the verdict's scope speaks.
+        """
+        return entry.id in self.asked or self.condition.asks_gradients
 
     @property
     def entries(self) -> tuple[Measure | None, ...]:
@@ -49,6 +59,8 @@ class Plan:
     stages: tuple[Stage, ...]
     not_measured: tuple[dict[str, Any], ...] = ()
     models: int = 0
+    unread: tuple[Stage, ...] = ()
+    """Measures that some member cannot be asked for, and whose rows say so."""
 
     @property
     def passes(self) -> int:
@@ -66,6 +78,7 @@ def make(
     task: AnyTask,
     models: Sequence[Model],
     extra: Sequence[Cell] = (),
+    own: Sequence[Condition] = (),
 ) -> Plan:
     """Multiply measures with conditions, and keep the cells that mean something.
 
@@ -74,61 +87,77 @@ def make(
         task: decides which measures apply.
         models: their capabilities bound what can be asked.
         extra: cells besides the default ones, such as ``("probe.*", "noise.input")``.
+        own: conditions of the user's, besides the default ones.
 
-    Raises ConfigError for an extra cell that matches no measure or no condition.
+    Raises ConfigError for an extra cell that matches no measure or no condition, and for a
+    condition that cannot be looked under.
     """
     members = [m for m in models if m.role == "member"]
     found = [
         c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
     ]
+    found += users_own(own, task.name, {c.key for c in found})
     found += _asked(extra, data, task, {c.key for c in found})
     found.sort(key=lambda c: c.role != "clean")
     _check_extra(extra, found)
-    stages, left_out = [], []
+    stages: list[Stage] = []
+    unread: list[Stage] = []
+    left_out: list[dict[str, Any]] = []
     for condition in found:
+        asked = frozenset(entry.id for entry in measures if _names(extra, entry, condition))
+        rows = data.n if condition.keeps_rows else len(condition.start(data))
+        stage = Stage(condition, (), Wanted(), rows, asked)
         chosen: list[Measure] = []
+        lacking: list[Measure] = []
         for entry in measures:
-            asked = any(
-                fnmatchcase(entry.id, m)
-                and (fnmatchcase(condition.id, c) or fnmatchcase(condition.key, c))
-                for m, c in extra
-            )
-            if not (asked or (entry.default and condition.role in entry.on)):
+            if not (entry.id in asked or (entry.default and condition.role in entry.on)):
                 continue
-            reason = _obstacle(entry, condition, data, task, members)
-            if reason is None:
+            reason = _obstacle(entry, condition, data, task)
+            lack = lacks(entry, condition, members)
+            if reason is None and lack is None:
                 chosen.append(entry)
-            elif asked or (entry.group is not None and reason != _MEANINGLESS):
+            elif reason is None and stage.tells(entry):
+                lacking.append(entry)
+            elif entry.id in asked or (entry.group is not None and reason != _MEANINGLESS):
                 left_out.append(
                     {
                         "measure": entry.id,
                         "condition": condition.key,
-                        "reason": reason,
+                        "reason": reason or lack,
                         "required": False,
                     }
                 )
         if chosen:
-            rows = data.n if condition.keeps_rows else len(condition.start(data))
-            stages.append(Stage(condition, tuple(chosen), _wanted(chosen, condition), rows))
-    return Plan(tuple(stages), tuple(left_out), len(models))
+            wanted = _wanted(chosen, condition)
+            stages.append(replace(stage, measures=tuple(chosen), wanted=wanted))
+        if lacking:
+            unread.append(replace(stage, measures=tuple(lacking)))
+    return Plan(tuple(stages), tuple(left_out), len(models), tuple(unread))
 
 
 _MEANINGLESS = "does not apply to this condition and data"
 
 
-def _obstacle(
-    entry: Measure,
-    condition: Condition,
-    data: AuditData,
-    task: AnyTask,
-    members: Sequence[Model],
-) -> str | None:
-    """Why a measure cannot be read under a condition, or None."""
+def _names(extra: Sequence[Cell], entry: Measure, condition: Condition) -> bool:
+    """Whether a cell asks for a measure under a condition."""
+    return any(
+        fnmatchcase(entry.id, m) and (fnmatchcase(condition.id, c) or fnmatchcase(condition.key, c))
+        for m, c in extra
+    )
+
+
+def _obstacle(entry: Measure, condition: Condition, data: AuditData, task: AnyTask) -> str | None:
+    """Why a measure says nothing of any model under a condition, or None."""
     if not entry.applies(condition, data, task):
         return _MEANINGLESS
     if "clean_pair" in entry.needs and condition.role == "clean":
         return "compares with the clean rows, which these are"
-    return next((why for m in members if (why := beyond(entry, condition, m))), None)
+    return None
+
+
+def lacks(entry: Measure, condition: Condition, models: Sequence[Model]) -> str | None:
+    """What the first of some models lacks that lacks something, or None."""
+    return next((why for m in models if (why := beyond(entry, condition, m))), None)
 
 
 def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
@@ -136,8 +165,7 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
     inside = entry.needs & {"sample", "layers", "moments"} and "outcomes" not in entry.needs
     if inside and model.layers is None:
         return f"{model.name} shows only its outputs"
-    own = condition.scope == "own" if condition.gradients is None else condition.gradients
-    if (own or "gradients" in entry.needs) and not model.gradients:
+    if (condition.asks_gradients or "gradients" in entry.needs) and not model.gradients:
         return f"{model.name} gives no gradients"
     inner = condition.layer_gradients or "layer_gradients" in entry.needs
     if inner and not model.layer_gradients:

@@ -15,6 +15,7 @@ from ringtest import environment, plan, sections, stages, subjects, tasks
 from ringtest.case import Case
 from ringtest.cells import versions
 from ringtest.cells.store import Store
+from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, Interrupted
 from ringtest.files import CELLS, claim, held, is_free, sweep
@@ -38,6 +39,7 @@ def prepare(
     seed: int = 0,
     cells: Sequence[Cell] = (),
     max_rows: int = 0,
+    conditions: Sequence[Condition] = (),
 ) -> Case:
     """Check all arguments and plan the audit, running each model on a few rows only."""
     pairs: Any = cells
@@ -60,7 +62,7 @@ def prepare(
     honest = subjects.references(references, kind, data, layers)
     everyone = [*members, *honest, *found.values()]
     subjects.check_layers(layers, everyone)
-    made = plan.make(data, kind, everyone, cells)
+    made = plan.make(data, kind, everyone, cells, conditions)
     return Case(data, kind, members, found, honest, made, seed, isinstance(student, dict))
 
 
@@ -76,6 +78,7 @@ def audit(
     out: str | os.PathLike[str] | None = None,
     *,
     cells: Sequence[Cell] = (),
+    conditions: Sequence[Condition] = (),
     max_rows: int = 0,
     gates: Sequence[Gate] = (),
     fresh: bool = False,
@@ -96,6 +99,8 @@ def audit(
         out: folder to write report.json and report.html to, and cells on the way: the same audit
             goes on there where it was interrupted, and need not run the models again.
         cells: (measure, condition) globs to read besides the default, as context.
+        conditions: instances of ``Condition`` of your own, looked under besides the default ones
+            with what is read by default under their role.
         max_rows: audit a seeded, stratified sample of so many rows; 0: all rows.
         gates: requirements of your own, decided beside the verdict.
         fresh: replace another audit's report in ``out``, and compute every cell anew.
@@ -112,7 +117,17 @@ def audit(
     # Not only models draw: importing a library for the first time may, too.
     with evaluating([]):
         case = prepare(
-            teacher, student, data, task, references, layers, metric, seed, cells, max_rows
+            teacher,
+            student,
+            data,
+            task,
+            references,
+            layers,
+            metric,
+            seed,
+            cells,
+            max_rows,
+            conditions,
         )
     if not all(isinstance(g, Gate) for g in gates):
         raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
@@ -135,6 +150,7 @@ def audit(
         "layers": layers,
         "seed": seed,
         "cells": [list(c) for c in cells],
+        **({"conditions": [c.key for c in conditions]} if conditions else {}),
         "max_rows": int(max_rows),
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
         "identity": identity,
@@ -210,7 +226,7 @@ def run(
     Returns:
         Rows by student; seconds and cells found in the store, by condition.
     """
-    rows: dict[str, list[Measurement]] = {name: [] for name in case.students}
+    context = {name: stages.Context() for name in case.students}
     judges = {name: stages.judge(case, model) for name, model in case.students.items()}
     total = sum(stage.rows for stage in case.plan.stages) * len(case.models)
     done, seconds, found = 0, {}, {}
@@ -225,9 +241,14 @@ def run(
                 say(key, 0.98 * done / total)
 
             cells, found[stage.condition.key] = looker.look(stage, tick)
-            stages.tell(case, stage, cells, rows, judges)
+            stages.tell(case, stage, cells, judges, context)
             seconds[stage.condition.key] = round(time.perf_counter() - start, 4)
     say("verdict", 1.0)
-    for name, judge in judges.items():
-        rows[name] = judge.headlines() + rows[name]
+    rows = {
+        name: judges[name].headlines()
+        + seen.rows
+        + stages.unread(case)
+        + seen.series.rows(case.seed)
+        for name, seen in context.items()
+    }
     return rows, {"seconds": seconds, "cached": {k: n for k, n in found.items() if n}}

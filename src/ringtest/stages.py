@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -25,10 +26,19 @@ from ringtest.plan import LAYER_PAIRS, Stage, cell_name
 from ringtest.probes import layer_pairs
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
 from ringtest.rows.checks import row_codes
+from ringtest.series import Series
 
 Cells = dict[str, Any]
 """What one condition showed: measure id -> content of its cell."""
 NOBODY: Final[Callable[[int], None]] = lambda _rows: None  # noqa: E731 - a default
+
+
+@dataclass
+class Context:
+    """What is told of one student and judged by nobody."""
+
+    rows: list[Measurement] = field(default_factory=list)
+    series: Series = field(default_factory=Series)
 
 
 class Looker:
@@ -155,40 +165,46 @@ def tell(
     case: Case,
     stage: Stage,
     cells: Cells,
-    rows: dict[str, list[Measurement]] | None,
     judges: dict[str, Judge],
+    context: dict[str, Context],
 ) -> None:
-    """Tell the judges of all students what one condition showed.
-
-    What no verdict rests on becomes ``rows`` of context, unless they are None.
-    """
+    """Tell the judges of all students what one condition showed, and what no verdict rests on."""
     condition = stage.condition
     members = [m.name for m in case.members]
     _certify(case, condition, cells, judges)
     for name, model in case.students.items():
-        judge = judges[name]
+        judge, rows = judges[name], context[name].rows
         for entry in stage.measures:
-            # What a student cannot do is not asked of it; the verdict's scope says so.
-            if plan.beyond(entry, condition, model):
-                continue
-            if isinstance(entry, ModelMeasure):
-                found = compare.pair(
-                    cells[entry.id],
-                    members,
-                    model.name,
-                    _honest(case, entry),
-                    level="teacher" in entry.needs,
-                )
+            # What a student cannot do is not asked of it.
+            if why := plan.beyond(entry, condition, model):
+                rows += [_untold(entry, condition, why)] if stage.tells(entry) else []
+            elif isinstance(entry, ModelMeasure):
+                honest, level = _honest(case, entry), "teacher" in entry.needs
+                found = compare.pair(cells[entry.id], members, model.name, honest, level=level)
                 left = judge.see_readings(entry, condition, found)
-                if rows is not None:
-                    rows[name] += compare.context_rows(entry, condition, left, case.seed)
+                context[name].series.see(entry, condition, found)
+                rows += compare.context_rows(entry, condition, left, case.seed)
             elif isinstance(entry, PairMeasure):
                 like = cells[entry.id][model.name]
                 judge.see_likeness(entry, condition, like)
-                if rows is not None:
-                    rows[name].append(likeness.row(entry, condition, like, judge.layers, case.seed))
-        if rows is not None:
-            rows[name] += cells.get(LAYER_PAIRS, {}).get(model.name, [])
+                rows.append(likeness.row(entry, condition, like, judge.layers, case.seed))
+        rows += cells.get(LAYER_PAIRS, {}).get(model.name, [])
+
+
+def unread(case: Case) -> list[Measurement]:
+    """Rows of every student for what some member cannot be asked."""
+    out = []
+    for stage in case.plan.unread:
+        for entry in stage.measures:
+            why = plan.lacks(entry, stage.condition, case.members)
+            assert why is not None
+            out.append(_untold(entry, stage.condition, why))
+    return out
+
+
+def _untold(entry: Measure, condition: Condition, why: str) -> Measurement:
+    failure = Failure("not_measurable", why)
+    return compare.failed_row(entry, condition.id, failure, severity=condition.severity)
 
 
 def _honest(case: Case, entry: Measure) -> list[str]:

@@ -32,7 +32,8 @@ def test_a_cell_that_names_an_attack_runs_it(data):
     row = found["attack.fgsm", 0.07]
     assert np.isfinite([row.teacher, row.student]).all()
     assert row.status == "context"
-    assert {s for c, s in found if c == "attack.pgd_l2"} == {0.25, 0.5}
+    # None: the area over both.
+    assert {s for c, s in found if c == "attack.pgd_l2"} == {0.25, 0.5, None}
     # What is not named is not run, and no glob runs everything.
     assert not any(c in ("attack.apgd", "attack.square") for c, _ in found)
     found = scores(data, ("outputs.score", "attack.*"))

@@ -36,9 +36,12 @@ class Versions:
 
         Returns:
             Hex digest over every module of ringtest, and of the package of the class, that is
-            imported directly or not; None if a source cannot be told (a script, a notebook).
+            imported directly or not; None if a source cannot be told (a script, a notebook), or if
+            a class was made by a function whose variables it holds.
         """
         own = {c.__module__ for c in cls.__mro__} - {"builtins", "typing", "abc"}
+        if any(map(_encloses, cls.__mro__)):
+            return None
         if any(module == _NOWHERE or self._look(module) is None for module in own):
             return None
         return self.of_modules(own | set(modules))
@@ -163,6 +166,13 @@ def of_callable(value: Any) -> str:
     names = [str(getattr(inner, name, "")) for name in ("__module__", "__qualname__")]
     code = _of_function(value) or _bytecode(type(value))
     return digest(_without_addresses(part) for part in (code, *names, *map(repr, held)))
+
+
+def _encloses(cls: type) -> bool:
+    """Whether a method holds variables of the function that made its class."""
+    codes = [getattr(_inside(value), "__code__", None) for value in vars(cls).values()]
+    # What super() holds is the class itself.
+    return any(isinstance(c, CodeType) and set(c.co_freevars) - {"__class__"} for c in codes)
 
 
 def _inside(value: Any) -> Any:

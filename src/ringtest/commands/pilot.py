@@ -167,7 +167,8 @@ class _Pilot:
             content = stages.compute(case, entry, grown, at)
             judges = {n: stages.judge(case, m) for n, m in case.students.items()}
             alone = replace(stage, measures=() if entry is None else (entry,))
-            stages.tell(case, alone, {name: content}, None, judges)
+            context = {n: stages.Context() for n in case.students}
+            stages.tell(case, alone, {name: content}, judges, context)
             self._read[which] = time.perf_counter() - begin
         try:
             self._bytes[which] = len(pack(content))

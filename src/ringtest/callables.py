@@ -1,0 +1,52 @@
+"""Callables of the user's that change inputs: given private random numbers, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ringtest.errors import DataError, RingtestError
+
+
+@contextmanager
+def seeded(rng: torch.Generator, device: torch.device) -> Iterator[None]:
+    """The global random state of torch as it follows from a generator, put back at the end.
+
+    A callable that draws from it sees the block's seed, the same for every model.
+    """
+    seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def changed(call: Callable[[Tensor], Any], x: Tensor, rng: torch.Generator, field: str) -> Tensor:
+    """What a callable makes of a copy of the (b, ...) inputs: it may work in place.
+
+    Raises DataError, naming ``field``, if it fails, changes the shape, turns floats to tokens or
+    back, or gives NaN or infinity.
+    """
+    with seeded(rng, x.device):
+        try:
+            found = call(x.clone())
+        except RingtestError:
+            raise
+        except Exception as error:
+            raise DataError(field, f"raised {type(error).__name__}: {error}", "mend it") from error
+    return _checked(found, x, field)
+
+
+def _checked(found: object, x: Tensor, field: str) -> Tensor:
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise DataError(field, f"gave {got} for inputs of shape {tuple(x.shape)}", "keep the shape")
+    if found.is_floating_point() != x.is_floating_point():
+        raise DataError(field, f"turned {x.dtype} into {found.dtype}", "keep the type")
+    if found.is_floating_point() and not bool(found.isfinite().all()):
+        rows = int((~found.isfinite()).reshape(len(found), -1).any(dim=1).sum())
+        raise DataError(field, f"gave NaN or infinity in {rows} rows", "mend it")
+    return found.detach().to(x.device, x.dtype)
