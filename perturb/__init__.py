@@ -40,15 +40,26 @@ captum_...      ``attack.captum``: FGSM and PGD of ``captum.robust``          ow
 
 The last two rows are made by the user of callables and objects, and handed to
 ``audit(..., conditions=[...])``: ``captum_robust``, ``captum_search``, ``captum_comparator``.
+
 Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the
 budget), ``ascent`` (the search over runs), ``geometry`` and ``sparse`` (balls of three norms inside
 the bounds), ``tokenwise`` (a ball for each token), ``schedules`` (how far a step goes), ``losses``
 (what is climbed), ``scale`` (the units of eps). ``typos`` holds what may become of a letter.
+Each can be asked to try harder: ``PGD(severity=0.1, steps=50, restarts=5)``.
 
 What changes a model inside shares ``disturbance`` (the model is never written to) and ``matching``
 (the strength of noise that moves outputs by a given amount).
 
-Measures: ``representation.displacement`` (how far each layer moves under a condition),
-``representation.guided`` (how near ``attack.guide`` came), ``noise.strength`` (how much noise a
-matched condition took).
+==============  ===================================================================
+module          measure, on request
+==============  ===================================================================
+minimal         ``attack.minimal``, ``attack.minimal_l2``: the smallest eps that
+                breaks a row, and accuracy over eps
+masking         ``attack.masking``, ``attack.masking_search``: whether an attack
+                fails because gradients are masked; read under ``attack.pgd``
+smoothing       ``certify.smoothing``: certified radii of the model under noise
+displacement    ``representation.displacement``: how far each layer moves
+representation  ``representation.guided``: how near ``attack.guide`` came
+matched         ``noise.strength``: how much noise a matched condition took
+==============  ===================================================================
 """

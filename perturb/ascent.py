@@ -67,6 +67,12 @@ class Search:
         self.found = ball.centre.clone()
         self.worst = goal.damage(outputs, *goal.aims)
 
+    def damage(self, point: Tensor) -> Tensor:
+        """(b,) how far the goal is reached at (b, ...) points, which are kept nowhere."""
+        with torch.no_grad():
+            outputs = self.model.logits(point.to(self.dtype)).float()
+        return self.goal.damage(outputs, *self.goal.aims)
+
     def left(self, start: Tensor) -> Left | None:
         """The examples whose goal is not reached, at the start of a run; None if there are none."""
         rows = torch.arange(len(start), device=start.device)

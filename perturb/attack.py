@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ringtest.errors import ConfigError, DataError, SubjectError
 from ringtest.perturb import losses
 from ringtest.perturb.ascent import Answering, AnyLoss, Goal, Search, Searched
 from ringtest.perturb.geometry import Ball, Linf
-from ringtest.perturb.scale import is_positive, spread
+from ringtest.perturb.scale import counted, eps_unit, is_positive
 from ringtest.perturb.schedules import AdaptiveStep, FixedStep, Schedule
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ class Attack(Condition):
     of each column, channel (images) or feature (sequences). Inputs of type double are attacked in
     double, all others in float32.
 
-    Raises ConfigError, when made, for an eps that is not a positive number.
+    More effort than usual is asked for by keyword: ``PGD(severity=0.1, steps=50, restarts=5)``. It
+    becomes part of the name, so that its rows stand beside the usual ones.
+
+    Raises ConfigError, when made, for an eps that is not a positive number, and for a keyword that
+    is none of ``efforts`` or no whole number from 1.
     """
 
     scope: ClassVar[Scope] = "own"
@@ -44,15 +49,28 @@ class Attack(Condition):
     """Whether it needs those of the model."""
     padding: ClassVar[bool] = False
     """Whether steps that a mask declares padding are moved, too."""
+    efforts: ClassVar[tuple[str, ...]] = ()
+    """Options that say how hard it tries: whole numbers from 1."""
 
-    def __init__(self, name: str | None = None, severity: float | None = None) -> None:
+    def __init__(
+        self, name: str | None = None, severity: float | None = None, **efforts: int
+    ) -> None:
         if severity is not None and not is_positive(severity):
             raise ConfigError(
                 f"severity of {self.kind}",
                 f"is {severity!r}",
                 f"give an eps above 0, such as {self.kind}@{self.usual[0]:g}",
             )
-        super().__init__(name, severity)
+        for option, number in efforts.items():
+            if option not in self.efforts:
+                fix = f"give {' or '.join(self.efforts) or 'nothing else'}"
+                raise ConfigError(f"{option} of {self.kind}", "is no option of it", fix)
+            if type(number) is not int or number < 1:
+                problem = f"is {number!r}"
+                raise ConfigError(f"{option} of {self.kind}", problem, "give a whole number from 1")
+            setattr(self, option, number)
+        said = ",".join(f"{option}={efforts[option]}" for option in sorted(efforts))
+        super().__init__(name or said or None, severity)
 
     @classmethod
     def applies(cls, data: AuditData) -> bool:
@@ -74,10 +92,13 @@ class Attack(Condition):
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Take the unit of eps."""
         self._bounds = data.bounds
-        if data.bounds is None:
-            self._unit = spread(data)
-        else:
-            self._unit = torch.tensor(data.bounds[1] - data.bounds[0])
+        self._unit = eps_unit(data)
+
+    def but(self, **options: Any) -> Self:
+        """The same attack, fitted where this one is, with other values of its attributes."""
+        out = copy.copy(self)
+        vars(out).update(options)
+        return out
 
     def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The worst inputs found within eps and the bounds.
@@ -90,7 +111,7 @@ class Attack(Condition):
         # in a gradient, hence the copies.
         with torch.inference_mode(False), torch.no_grad():
             x = x.detach().clone()
-            ball = self._ball(model, x)
+            ball = self.around(model, x)
             seen = self.seen(model)
             outputs = seen.logits(x).float()
             y = None if y is None else y.detach().clone()
@@ -118,6 +139,11 @@ class Attack(Condition):
         """What the search reads of a model: its outputs, unless a subclass knows better."""
         return model
 
+    @property
+    def eps(self) -> float:
+        """The radius: the severity, or the first usual one."""
+        return float(self.usual[0] if self.severity is None else self.severity)
+
     @abstractmethod
     def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
         """What is wanted, given the model's outputs on the clean rows and the targets."""
@@ -135,14 +161,11 @@ class Attack(Condition):
         if self.gradients and not model.gradients:
             raise SubjectError("model", "gives no gradients", f"leave {self.kind} out for it")
 
-    def _ball(self, model: Answering, x: Tensor) -> Ball:
-        eps = self.usual[0] if self.severity is None else self.severity
-        unit = self._unit.to(x.device)
-        mask = None if self.padding else _mask(model)
-        if mask is not None:
-            unit = unit * mask.to(unit).view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+    def around(self, model: Answering, x: Tensor) -> Ball:
+        """Where the (b, ...) rows of the model's current block may be moved."""
+        unit = counted(self._unit, x, None if self.padding else _mask(model))
         centre = x.to(torch.promote_types(x.dtype, torch.float32))
-        return self.ball(centre, unit, float(eps), self._bounds)
+        return self.ball(centre, unit, self.eps, self._bounds)
 
 
 def _mask(model: Answering) -> Tensor | None:
@@ -155,11 +178,12 @@ def _mask(model: Answering) -> Tensor | None:
 class GradientAttack(Attack):
     """Base: runs up the gradients of some losses, each from a start of its own."""
 
-    steps: ClassVar[int] = 20
+    efforts: ClassVar[tuple[str, ...]] = ("steps", "restarts")
+    steps: int = 20
     """Steps of each run."""
     rate: ClassVar[float] = 2.5
     """Length of all steps together, in eps; 0: steps whose size each example finds (APGD)."""
-    restarts: ClassVar[int] = 1
+    restarts: int = 1
     """Runs of each loss."""
     random_start: ClassVar[bool] = True
     """Whether a run starts anywhere in the ball; else at the clean point."""

@@ -80,9 +80,8 @@ class EmbeddingPGD(MisleadingGradient):
             outputs = model.logits(x).float()
             free = ~torch.isin(x, self._frame.to(x.device))
             free = free if model.mask is None else free & model.mask.to(x.device)
-            eps = self.usual[0] if self.severity is None else self.severity
             real = centre.to(torch.promote_types(centre.dtype, torch.float32))
-            ball = self.ball(real, unit * free[:, :, None].to(real), float(eps), None)
+            ball = self.ball(real, unit * free[:, :, None].to(real), self.eps, None)
             moved = FromEmbeddings(model, inside, x)
             inside.shown = self.worst(moved, ball, centre.dtype, outputs, y, rng)
         return x

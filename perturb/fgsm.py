@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ringtest.condition import condition
 from ringtest.perturb.attack import MisleadingGradient
 
@@ -17,6 +19,7 @@ class FGSM(MisleadingGradient):
     kind = "attack.fgsm"
     about = "one signed gradient step in Linf, worst case over cross-entropy and DLR"
     source = "Goodfellow et al. 2015, arXiv:1412.6572"
+    efforts: ClassVar[tuple[str, ...]] = ()
     steps = 1
     rate = 1.0
     random_start = False

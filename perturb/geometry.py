@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Bounds = tuple[float, float] | None
+Radius = float | Tensor
 
 
 def by_row(values: Tensor, like: Tensor) -> Tensor:
@@ -28,13 +29,13 @@ class Ball(ABC):
     Args:
         centre: (b, ...) real clean rows, inside the bounds.
         unit: what an eps of 1 is; broadcasts against the rows, 0 for what must not move.
-        eps: radius.
+        eps: radius, one for all or (b,) each row's own.
         bounds: (low, high) or None.
     """
 
-    def __init__(self, centre: Tensor, unit: Tensor, eps: float, bounds: Bounds) -> None:
+    def __init__(self, centre: Tensor, unit: Tensor, eps: Radius, bounds: Bounds) -> None:
         self.centre, self.unit, self.eps, self.bounds = centre, unit, eps, bounds
-        self.reach = eps * unit
+        self.reach = (by_row(eps, centre) if isinstance(eps, Tensor) else eps) * unit
         """The radius in the units of the inputs."""
 
     def take(self, rows: Tensor) -> Self:
@@ -64,6 +65,10 @@ class Ball(ABC):
         stays there, in any norm.
         """
         return point if self.bounds is None else point.clamp(*self.bounds)
+
+    def distance(self, point: Tensor) -> Tensor:
+        """(b,) how far (b, ...) points lie from the centres, in units of eps."""
+        return self.norm(self._scaled(point - self.centre))
 
     def holds(self, point: Tensor, dtype: torch.dtype) -> Tensor:
         """(b,) whether points keep eps, bounds and what is fixed, but for the rounding of a type.
@@ -120,7 +125,7 @@ class Ball(ABC):
 class Linf(Ball):
     """Every coordinate on its own: signs of the gradient; ball and box are one box."""
 
-    def __init__(self, centre: Tensor, unit: Tensor, eps: float, bounds: Bounds) -> None:
+    def __init__(self, centre: Tensor, unit: Tensor, eps: Radius, bounds: Bounds) -> None:
         super().__init__(centre, unit, eps, bounds)
         self.low, self.high = self.box(centre - self.reach), self.box(centre + self.reach)
 
@@ -166,7 +171,7 @@ class L2(Ball):
         That is a point of the intersection, see :meth:`Ball.box`, though not always its nearest.
         """
         offset = point - self.centre
-        length = self.norm(self._scaled(offset))
+        length = self.distance(point)
         factor = (self.eps / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1)
         return self.box(self.centre + offset * by_row(factor, offset))
 

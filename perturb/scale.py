@@ -11,6 +11,23 @@ from torch import Tensor
 from ringtest.data import AuditData
 
 
+def eps_unit(data: AuditData) -> Tensor:
+    """What an eps of 1 is: the legal range, or without bounds the :func:`spread`.
+
+    Returns:
+        Float32 that broadcasts against a batch; 0 for what must not move.
+    """
+    return spread(data) if data.bounds is None else torch.tensor(data.bounds[1] - data.bounds[0])
+
+
+def counted(unit: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
+    """The unit on the device of (b, ...) rows, 0 where a (b, length) mask says padding."""
+    unit = unit.to(x.device)
+    if mask is None:
+        return unit
+    return unit * mask.to(unit).view(*mask.shape, *[1] * (x.ndim - mask.ndim))
+
+
 def spread(data: AuditData) -> Tensor:
     """Standard deviation of each column of a table, channel of an image, feature of a sequence.
 

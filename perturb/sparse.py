@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from ringtest.perturb.geometry import Ball, by_row
+from ringtest.perturb.geometry import Ball, Radius, by_row
 
 SHARE: Final = 0.05
 """Share of the coordinates that a step changes."""
@@ -63,12 +62,15 @@ class L1(Ball):
         return self.box(self.centre + self.unit * (offset.sign() * sizes).view_as(point))
 
 
-def shrunk(sizes: Tensor, room: Tensor, radius: float) -> Tensor:
+def shrunk(sizes: Tensor, room: Tensor, radius: Radius) -> Tensor:
     """(b, d) nearest to ``sizes`` with 0 <= each <= ``room`` and a sum of at most ``radius``.
+
+    The radius is one for all or (b,) each row's own.
 
     The answer is clip(sizes - t, 0, room) with one t >= 0 a row. Its sum falls in t, linearly
     between kinks at sizes and sizes - room: sorted, the stretch that holds t is found exactly.
     """
+    radius = radius[:, None] if isinstance(radius, Tensor) else radius
     room = torch.minimum(room, sizes)
     kinks, order = torch.cat([sizes, sizes - room], dim=1).sort(dim=1, descending=True)
     # Going down from the largest kink, each size that is passed adds to the sum, until it is full.
@@ -81,4 +83,4 @@ def shrunk(sizes: Tensor, room: Tensor, radius: float) -> Tensor:
     out = torch.minimum((sizes - torch.where(inside, 0.0, t)).clamp(min=0), room)
     # Sums of many floats: what rounding left over goes.
     total = out.sum(1, keepdim=True)
-    return out * (radius / total.clamp(min=math.ulp(0.0))).clamp(max=1)
+    return out * (radius / total.clamp(min=torch.finfo(total.dtype).tiny)).clamp(max=1)

@@ -32,7 +32,8 @@ class Square(Misleading):
     about = "Square attack in Linf: random search, needs no gradients"
     source = "Andriushchenko et al. 2020, arXiv:1912.00049"
     gradients = False
-    queries: ClassVar[int] = 1000
+    efforts = ("queries",)
+    queries: int = 1000
     """Forward passes of an example that does not break (AutoAttack: 5,000)."""
     share: ClassVar[float] = 0.8
     """Share of the input that the first queries change."""

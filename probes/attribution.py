@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ringtest import rerun
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.estimate import Estimate, row_mean
@@ -23,7 +24,7 @@ from ringtest.measure import (
     Setting,
     measure,
 )
-from ringtest.probes import integrated_gradients, running
+from ringtest.probes import integrated_gradients
 from ringtest.tasks import AnyTask
 
 
@@ -73,7 +74,7 @@ class Attribution(PairMeasure):
 
     def prepare(self, evidence: Evidence, at: Setting) -> Reasons:
         """Attributions of one model; NotMeasurable where there are none."""
-        model = running.runnable(evidence)
+        model = rerun.runnable(evidence)
         asked = integrated_gradients.asked(at, self.rows)
         flat = integrated_gradients.attributions(model, asked).flatten(1).double().cpu()
         norm = flat.norm(dim=1, keepdim=True)

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import blocks, margins
+from ringtest import blocks, margins, rerun
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, Estimate, from_deletions
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, ModelMeasure, Reading, Setting, measure
-from ringtest.probes import running
 from ringtest.probes.concept_vectors import GROUPS, Learnt, learn, slopes, welch
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.probes.running import Site
@@ -74,8 +73,8 @@ class ConceptSensitivity(ModelMeasure):
         The latter hangs on the data alone, so that it is the same for every model.
         """
         assert at.task.targets is not None
-        model = running.runnable(evidence)
-        some, chosen = running.few(at, self.rows)
+        model = rerun.runnable(evidence)
+        some, chosen = rerun.few(at, self.rows)
         target = at.task.targets[some.rows]
         damaged = {name: damage(evidence, name) for name in evidence.names}
         sane = [name for name in evidence.names if not damaged[name]]

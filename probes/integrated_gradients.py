@@ -13,7 +13,6 @@ from torch import Tensor
 from ringtest import blocks, rerun
 from ringtest.measure import NotMeasurable, Setting
 from ringtest.model import Model
-from ringtest.probes import running
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
 
 STEPS: Final = 32
@@ -53,7 +52,7 @@ def asked(at: Setting, rows: int) -> Asked:
     size = max(1, whole[0].numel())
     if size < 2:
         raise NotMeasurable("inputs are one number each: there is nothing to choose between")
-    some, chosen = running.few(at, min(rows, max(_LEAST, _NUMBERS // size)))
+    some, chosen = rerun.few(at, min(rows, max(_LEAST, _NUMBERS // size)))
     target = explained_column(at)[torch.from_numpy(chosen)]
     baseline, spread = _moments(whole, at)
     x = _floats(whole[torch.from_numpy(some.rows)])

@@ -133,7 +133,7 @@ class Interchange(Intervention):
         source = partners(group, seed)
         swaps = [subspace(eraser) for eraser in (own, *random)]
         plain, swapped = interchanged(site, swaps, source, at)
-        running.finite(site.model, plain, *swapped)
+        rerun.finite(site.model, plain, *swapped)
         weight, (real, *others) = arrived(at.task, plain, plain[source], swapped)
         random_ = torch.stack(others)
         gain = weight * (real - random_.mean(0))

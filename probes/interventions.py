@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringtest import blocks
+from ringtest import blocks, rerun
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, Estimate
@@ -25,7 +25,6 @@ from ringtest.measure import (
     Reading,
     Setting,
 )
-from ringtest.probes import running
 from ringtest.probes.concepts import Concept, concepts, folds
 from ringtest.probes.erasure import Eraser, Span, noise
 from ringtest.probes.held import crowded, unheld
@@ -77,8 +76,8 @@ class Intervention(ModelMeasure):
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading a layer and concept."""
-        model = running.runnable(evidence)
-        fold, some = folds(at), running.few(at, self.rows)[0]
+        model = rerun.runnable(evidence)
+        fold, some = folds(at), rerun.few(at, self.rows)[0]
         found = concepts(at)
         whys = [concept.obstacle(fold) for concept in found]
         out = []

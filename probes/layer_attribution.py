@@ -14,7 +14,7 @@ from ringtest.data import AuditData
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import PERMUTATION, SCALE, NotMeasurable, Setting, measure
-from ringtest.probes import integrated_gradients, running
+from ringtest.probes import integrated_gradients
 from ringtest.probes.cka import Prepared, compare
 from ringtest.probes.running import Site
 from ringtest.probes.similarity import SCALED, Similarity
@@ -57,8 +57,8 @@ class LayerAttribution(Similarity):
 
     def prepare(self, evidence: Evidence, at: Setting) -> Prepared:
         """Contributions of one model; NotMeasurable where there are none."""
-        site = Site.of(running.runnable(evidence), evidence.names[-1], at)
-        some, chosen = running.few(at, self.rows)
+        site = Site.of(rerun.runnable(evidence), evidence.names[-1], at)
+        some, chosen = rerun.few(at, self.rows)
         target = integrated_gradients.explained_column(at)[torch.from_numpy(chosen)]
         return Prepared(contributions(site, some, target), some.sample_units)
 

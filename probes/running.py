@@ -4,34 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ringtest import blocks
 from ringtest.capture import Layer
-from ringtest.evidence import Evidence
 from ringtest.intervene import Edit, calls, editing
 from ringtest.measure import NotMeasurable, Setting
 from ringtest.model import Model
 from ringtest.rerun import inputs, sampled
 from ringtest.tasks import AnyTask
-
-
-def runnable(evidence: Evidence) -> Model:
-    """The model behind the evidence; NotMeasurable if it cannot be run here."""
-    if evidence.model is None or evidence.model.stored is not None:
-        raise NotMeasurable("it cannot be run again")
-    return evidence.model
-
-
-def few(at: Setting, count: int) -> tuple[Setting, NDArray[np.int64]]:
-    """The setting on at most so many of the sampled rows, and which of them: the same for all."""
-    chosen = blocks.sample_rows(len(at.rows), count)
-    return replace(at, rows=at.rows[chosen]), chosen
 
 
 @dataclass(frozen=True)
@@ -99,12 +82,6 @@ def outputs(
 def untouched() -> AbstractContextManager[None]:
     """No change."""
     return nullcontext()
-
-
-def finite(model: Model, *found: Tensor) -> None:
-    """NotMeasurable if a model that was run again gave NaN or infinity."""
-    if not all(bool(torch.isfinite(values).all()) for values in found):
-        raise NotMeasurable(f"{model.name} gives NaN or infinity when it is run again")
 
 
 def movement(task: AnyTask, before: Tensor, after: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ringtest import blocks
+from ringtest import blocks, rerun
 from ringtest.condition import Condition
 from ringtest.data import AuditData
 from ringtest.estimate import NOTHING, row_mean, weighted_mean
@@ -27,7 +27,7 @@ from ringtest.measure import (
     measure,
 )
 from ringtest.model import Model
-from ringtest.probes import integrated_gradients, running
+from ringtest.probes import integrated_gradients
 from ringtest.probes.integrated_gradients import Asked
 from ringtest.tasks import AnyTask
 
@@ -70,12 +70,12 @@ class Infidelity(Stability):
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading."""
-        model = running.runnable(evidence)
+        model = rerun.runnable(evidence)
         asked = integrated_gradients.asked(at, self.rows)
         found = integrated_gradients.attributions(model, asked)
         wrong = infidelities(model, asked, found, self.tries, at.seed)
         whole = infidelities(model, asked, torch.zeros_like(found), self.tries, at.seed)
-        running.finite(model, wrong, whole)
+        rerun.finite(model, wrong, whole)
         total = float(whole.sum())
         if not total > 0:
             raise NotMeasurable("its answers do not move when half of an input is taken away")
@@ -105,7 +105,7 @@ class Sensitivity(Stability):
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading."""
-        model = running.runnable(evidence)
+        model = rerun.runnable(evidence)
         asked = integrated_gradients.asked(at, self.rows)
         found = integrated_gradients.attributions(model, asked)
         statistic = "max sensitivity"
@@ -115,7 +115,7 @@ class Sensitivity(Stability):
             reason = f"{evidence.subject}: {still} of {len(found)} rows have no attribution"
             return [Reading(NOTHING, statistic, reason=reason)]
         moved = sensitivities(model, asked, self.tries, self.radius, at.seed)
-        running.finite(model, moved)
+        rerun.finite(model, moved)
         return [Reading(row_mean(moved.numpy(), asked.at.sample_units), statistic)]
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ringtest import rerun
 from ringtest.estimate import Estimate, row_mean
 from ringtest.measure import NotMeasurable, Setting, measure
 from ringtest.probes import running
@@ -62,7 +63,7 @@ def moved(site: Site, erasers: Sequence[Eraser], at: Setting) -> list[Tensor]:
     """(m,) movement of each row's outputs by each eraser."""
     changes = [partial(site.editing, eraser) for eraser in erasers]
     before, *after = running.outputs(site.model, at, [running.untouched, *changes])
-    running.finite(site.model, before, *after)
+    rerun.finite(site.model, before, *after)
     unit = running.spread(at.task, before)
     if not unit > 0:
         raise NotMeasurable("the outputs do not vary")

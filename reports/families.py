@@ -217,6 +217,27 @@ FAMILIES: Final = (
         ),
     ),
     Family(
+        "robustness",
+        "Robustness",
+        "How far inputs may be moved before the answer breaks, and can an attack's failure be "
+        "believed?",
+        "attack.",
+        (
+            Panel("attack.minimal", "dots"),
+            Panel("attack.minimal_l2", "dots"),
+            Panel("certify.smoothing", "dots"),
+            Panel("attack.masking", "dots", zero="as it should be"),
+            Panel("attack.masking_search", "dots", zero="as it should be"),
+        ),
+        MappingProxyType(
+            {
+                "dots": "Smallest eps: what an attack finds is an upper bound of the true one. "
+                "Certified radii are proved, of the model under noise and not of the model itself. "
+                "Checks for masked gradients: above 0 is a bad sign."
+            }
+        ),
+    ),
+    Family(
         "others",
         "Other measures",
         "What else was asked for.",

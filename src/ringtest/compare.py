@@ -196,6 +196,7 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
         "slice": p.reading.slice,
         "teacher_layer": p.teacher_layer,
         "student_layer": p.reading.layer,
+        "unit": p.reading.unit or entry.unit,
     }
     if p.reading.reason:
         why = Failure("not_measurable", p.reading.reason)
@@ -219,7 +220,7 @@ def failed_row(entry: Measure, condition: str, why: Failure, **fields: Any) -> M
         condition,
         status=why.status,
         reason=why.reason,
-        unit=entry.unit,
+        unit=fields.pop("unit", entry.unit),
         direction=entry.direction,
         **fields,
     )

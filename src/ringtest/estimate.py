@@ -113,7 +113,7 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     return combine(estimates, [1.0 / len(estimates)] * len(estimates))
 
 
-def row_mean(values: Array, units: NDArray[np.int64] | None = None) -> Estimate:
+def row_mean(values: Array | NDArray[np.bool_], units: NDArray[np.int64] | None = None) -> Estimate:
     """Mean of one outcome per row.
 
     Args:
@@ -128,6 +128,35 @@ def row_mean(values: Array, units: NDArray[np.int64] | None = None) -> Estimate:
         return NOTHING
     centre = float(x.mean())
     return Estimate(centre, to_units((x - centre) / n, units), n, "bootstrap")
+
+
+def median(values: Array, units: NDArray[np.int64] | None = None) -> Estimate:
+    """Median of one outcome per row; outcomes may be infinite (censored).
+
+    Args:
+        values: (n,) outcomes, none of them NaN.
+        units: (n,) code 0..G-1 of the independent unit of each row; None: every row is one.
+
+    A row's influence is half the distance of outcomes per share of rows around the median, with the
+    sign of its side, over n. That distance is read off between the two ranks that bound the median
+    in 95 % of samples (McKean & Schrader 1984); NOTHING if one of them is infinite.
+    """
+    x = np.sort(np.asarray(values, dtype=np.float64))
+    n = x.shape[0]
+    if n == 0:
+        return NOTHING
+    half = _NORMAL_95 * math.sqrt(n) / 2
+    low, high = max(math.floor((n - 1) / 2 - half), 0), min(math.ceil((n - 1) / 2 + half), n - 1)
+    if not math.isfinite(x[high]) or not math.isfinite(x[low]):
+        return NOTHING
+    centre = float(np.median(x))
+    scale = (x[high] - x[low]) * n / max(high - low, 1)
+    side = np.sign(np.asarray(values, dtype=np.float64) - centre) / 2
+    influence = (side - side.mean()) * scale / n
+    return Estimate(centre, to_units(influence, units), n, "bootstrap")
+
+
+_NORMAL_95: Final = 1.959964
 
 
 def weighted_mean(values: Array, weights: Array, units: NDArray[np.int64] | None) -> Estimate:

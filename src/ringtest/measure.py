@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -89,6 +89,8 @@ class Reading:
     """Why the estimate is NaN, in words."""
     params: dict[str, Any] = field(default_factory=dict)
     """What else the row is to tell of the student, JSON values only."""
+    unit: str = ""
+    """Unit of the estimate, where it is another than the measure's."""
 
 
 class Measure:
@@ -137,6 +139,12 @@ class ModelMeasure(Measure):
     see :mod:`ringtest.series`."""
     unchanged: ClassVar[float | None] = None
     """What it is, by definition, where nothing is changed; None: what it reads on clean rows."""
+    refutes: ClassVar[tuple[str, ...]] = ()
+    """Ids of measures that are not measurable, under the same condition, where this one objects."""
+
+    def objection(self, readings: Mapping[str, float]) -> str:
+        """Why what it read of a model, by statistic, refutes those measures; empty if not."""
+        return ""
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """Readings of one model under one condition."""

@@ -172,6 +172,7 @@ def tell(
     condition = stage.condition
     members = [m.name for m in case.members]
     _certify(case, condition, cells, judges)
+    cells = unrefuted(stage, cells)
     for name, model in case.students.items():
         judge, rows = judges[name], context[name].rows
         for entry in stage.measures:
@@ -210,6 +211,23 @@ def _untold(entry: Measure, condition: Condition, why: str) -> Measurement:
 def _honest(case: Case, entry: Measure) -> list[str]:
     """References that a measure is read of: one that holds models against the teacher itself."""
     return [m.name for m in case.references] if "teacher" in entry.needs else []
+
+
+def unrefuted(stage: Stage, cells: Cells) -> Cells:
+    """The cells, with a failure in words for what another measure of the stage objects to."""
+    out = dict(cells)
+    for entry in stage.measures:
+        if not isinstance(entry, ModelMeasure) or not entry.refutes:
+            continue
+        for name, readings in cells[entry.id].items():
+            if isinstance(readings, Failure):
+                continue
+            why = entry.objection({r.statistic: r.estimate.value for r in readings})
+            for other in entry.refutes if why else ():
+                if other in out:
+                    refuted = Failure("not_measurable", f"{name}: {why}")
+                    out[other] = {**out[other], name: refuted}
+    return out
 
 
 def judge(case: Case, student: Model) -> Judge:

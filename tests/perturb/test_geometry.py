@@ -134,3 +134,30 @@ def test_sparse_steps_leave_out_what_stands_at_the_bounds() -> None:
     ball = L1(centre, torch.ones(()), 1.0, (0.0, 1.0))
     way = ball.steepest(centre, torch.tensor([[-9.0, 8.0, -2.0, 1.0]]))
     assert torch.equal(way, torch.tensor([[0.0, 0.0, -1.0, 0.0]]))
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("kind", BALLS)
+def test_each_row_may_have_a_radius_of_its_own(
+    kind: type[Ball], bounds: tuple[float, float] | None
+) -> None:
+    centre = torch.rand(4, 3, 4, generator=rng())
+    unit = torch.rand(1, 3, 1, generator=rng(1)) + 0.1
+    unit[0, 1] = 0
+    eps = torch.tensor([0.0, 0.1, 0.5, 2.0])
+    far = centre + torch.randn(4, 3, 4, generator=rng(2)) * (unit > 0)
+    slope = torch.randn(4, 3, 4, generator=rng(3))
+    balls = kind(centre, unit, eps, bounds)
+    near, moved, start = balls.project(far), balls.move(far, 0.3, slope), balls.start(rng(4))
+    for row, radius in enumerate(eps.tolist()):
+        # A number as ever, for all rows: this row is the same to the last bit.
+        one = kind(centre, unit, radius, bounds)
+        assert torch.equal(near[row], one.project(far)[row])
+        assert torch.equal(moved[row], one.move(far, 0.3, slope)[row])
+        assert torch.equal(start[row], one.start(rng(4))[row])
+        assert torch.equal(balls.holds(far, far.dtype)[row], one.holds(far, far.dtype)[row])
+    assert balls.holds(near, near.dtype).all()
+    assert (balls.distance(near) <= eps * (1 + 1e-5) + 1e-6).all()
+    few = balls.take(torch.tensor([3, 1]))
+    assert torch.equal(few.project(far[[3, 1]]), near[[3, 1]])
+    assert torch.equal(balls.take(eps > 0.3).project(far[2:]), near[2:])

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from usage_models import hooks, linear, numbers, one, seeded
 
 import ringtest
-from ringtest import blocks, inference, margins
+from ringtest import blocks, inference, margins, rerun
 from ringtest.data import AuditData
 from ringtest.measure import measures
-from ringtest.probes import running
 from ringtest.probes.concept_vectors import GROUPS, SHUFFLES, learn, slopes, vectors, welch
 from ringtest.probes.running import Site
 
@@ -204,7 +203,7 @@ def test_a_share_between_none_and_all_comes_with_its_jackknife() -> None:
     evidence, at = one(Bent(), data, layers=["body"])
     read = {(r.concept, r.slice): r for r in TCAV.read(evidence, at) if r.layer == "body"}
     reading = read["large=1", "target=1"]
-    some, _ = running.few(at, TCAV.rows)
+    some, _ = rerun.few(at, TCAV.rows)
     rows = x[some.rows][data.targets[some.rows] == 1]
     wanted = (rows[:, 0] > -1).double().mean()
     assert 0.7 < float(wanted) < 0.95

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from usage_models import linear, numbers, one, reads, seeded
 
-from ringtest import blocks, inference
+from ringtest import blocks, inference, rerun
 from ringtest.data import AuditData
 from ringtest.estimate import t_quantile
 from ringtest.measure import NotMeasurable, measures
-from ringtest.probes import interventions, running
+from ringtest.probes import interventions
 from ringtest.probes.erasure import Span, noise
 from ringtest.probes.interventions import span_of
 from ringtest.probes.running import Site
@@ -298,7 +298,7 @@ def test_outputs_that_do_not_vary_have_no_unit() -> None:
 def test_large_data_are_learnt_on_all_rows_and_run_on_some() -> None:
     data = rows(1_500, 6)
     evidence, at = one(reads({0: 2.0}, 6), data)
-    some, chosen = running.few(at, ERASURE.rows)
+    some, chosen = rerun.few(at, ERASURE.rows)
     assert len(some.rows) == len(chosen) == 512
     found = last(ERASURE.read(evidence, at))
     assert found["target"].estimate.n == 512

@@ -104,7 +104,7 @@ def test_every_measure_has_words_of_its_own():
         ("similarity.new", "likeness"),
         ("usage.new", "usage"),
         ("somebodys.own", "others"),
-        ("attack.new", "others"),
+        ("attack.new", "robustness"),
     ],
 )
 @pytest.mark.parametrize("layered", [True, False])
