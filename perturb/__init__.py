@@ -25,6 +25,8 @@ real_outputs    ``attack.squared_error``, ``attack.movement``: the largest    ow
 representation  ``attack.representation``, ``attack.representation_middle``:  own
                 the largest movement of a layer; ``attack.guide``: a row's
                 code moved onto that of a row of another class
+inside          ``attack.discrepancy_inside``: a model's code driven away     own
+                from a member's
 inner_noise     ``noise.weight``, ``noise.activation``: Gaussian noise        shared
                 inside a model, relative to each filter or unit
 matched         ``noise.weight_matched``, ``noise.activation_matched``: as    shared
@@ -60,6 +62,7 @@ masking         ``attack.masking``, ``attack.masking_search``: whether an attack
 smoothing       ``certify.smoothing``: certified radii of the model under noise
 displacement    ``representation.displacement``: how far each layer moves
 representation  ``representation.guided``: how near ``attack.guide`` came
+inside          ``representation.parted``: how far codes were driven apart
 matched         ``noise.strength``: how much noise a matched condition took
 ==============  ===================================================================
 """

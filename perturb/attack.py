@@ -90,9 +90,10 @@ class Attack(Condition):
         return [cls(severity=s) for s in (cls.usual if severity is None else (severity,))]
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Take the unit of eps."""
+        """Take the unit of eps, and all models, of which a check may ask for another one."""
         self._bounds = data.bounds
         self._unit = eps_unit(data)
+        self.subjects = subjects
 
     def but(self, **options: Any) -> Self:
         """The same attack, fitted where this one is, with other values of its attributes."""

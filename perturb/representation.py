@@ -16,7 +16,7 @@ from ringtest.estimate import row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, NotMeasurable, Reading, Setting, measure
 from ringtest.model import Index, Model
-from ringtest.perturb.ascent import Answering, Goal
+from ringtest.perturb.ascent import Answering, Goal, Searched
 from ringtest.perturb.attack import GradientAttack
 from ringtest.tasks import AnyTask
 
@@ -55,8 +55,12 @@ class LayerAttack(GradientAttack):
         """It has no layers."""
         return None if model.layers is not None else "shows only its outputs"
 
-    def seen(self, model: Answering) -> Inside:
+    def seen(self, model: Answering) -> Searched:
         """The layer."""
+        return self.inside(model)
+
+    def inside(self, model: Answering) -> Inside:
+        """A model at its layer. Raises SubjectError if it has none."""
         assert isinstance(model, Model)
         if model.layers is None:
             raise SubjectError(

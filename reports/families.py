@@ -204,6 +204,7 @@ FAMILIES: Final = (
         (
             Panel("representation.displacement", beside=True),
             Panel("representation.guided", "dots"),
+            Panel("representation.parted", "dots"),
             Panel("noise.strength", "dots", better="no evidence"),
         ),
         MappingProxyType(
@@ -211,6 +212,7 @@ FAMILIES: Final = (
                 "lines": "Movement of each layer, over the distance of its clean rows from their "
                 "mean: 0 it stays, 1.4 it goes as far as to another row. Lower is better.",
                 "dots": "What is left of the way to the code of another class; higher is better. "
+                "Codes driven apart: 0 the student's still says what a member's does, 1 nothing. "
                 "The noise that moves the outputs equally far says how strong it was, not who is "
                 "better: it can rank backwards.",
             }

@@ -48,20 +48,25 @@ def stairs(x: Tensor) -> Tensor:
     return (z.floor() + torch.sigmoid(300 * (z - z.floor() - 0.5))) / 4
 
 
-def looked(net: nn.Module, x: Tensor, y: Tensor, attack: Any) -> tuple[Evidence, Setting]:
+def looked(
+    net: nn.Module, x: Tensor, y: Tensor, attack: Any, *others: nn.Module
+) -> tuple[Evidence, Setting]:
     data = AuditData(x, y.numpy(), bounds=(0.0, 1.0))
     task = tasks.make("classification", data)
-    model = prepare("model", "member", net.eval(), task, data)
-    attack.fit([], data, torch.Generator())
+    model = prepare("model", "student", net.eval(), task, data)
+    beside = [
+        prepare(f"m{i}", "member", other.eval(), task, data) for i, other in enumerate(others)
+    ]
+    attack.fit([model, *beside], data, torch.Generator())
     evidence = Evidence("model", (), torch.empty(0, 0), {}, None, None, model=model)
     return evidence, Setting(data, task, attack, np.arange(len(x)), None, 0)
 
 
 def checked(
-    net: nn.Module, x: Tensor, y: Tensor, id_: str, attack: Any
+    net: nn.Module, x: Tensor, y: Tensor, id_: str, attack: Any, *others: nn.Module
 ) -> tuple[dict[str, float], str]:
     entry: Any = measures[id_]
-    evidence, at = looked(net, x, y, attack)
+    evidence, at = looked(net, x, y, attack, *others)
     found = {r.statistic: r.estimate.value for r in entry.read(evidence, at)}
     assert all(-1 <= v <= 1 for v in found.values())
     return found, entry.objection(found)
@@ -86,9 +91,8 @@ def test_an_honest_network_passes_every_check(attack: Any, some: Callable[..., A
         found, why = checked(*some(), id_, attack)
         assert why == ""
         expected = {c.statistic for c in measures[id_].checks}  # type: ignore[attr-defined]
-        assert found.keys() == expected - (
-            {"black box"} if attack.kind == "attack.pgd_l2" else set()
-        )
+        unasked = {"transfer"} | ({"black box"} if attack.kind == "attack.pgd_l2" else set())
+        assert found.keys() == expected - unasked
         assert all(v < 0.3 for v in found.values())
 
 
@@ -125,6 +129,20 @@ def test_gradients_that_lead_nowhere_are_found_out_by_a_blind_search(
     found, why = checked(Behind(net, front), x, y, SEARCH, PGD(severity=0.1))
     assert found["black box"] > 0.1
     assert "a black-box attack is stronger" in why
+
+
+def test_gradients_that_lead_nowhere_are_found_out_by_an_attack_on_another_model(
+    some: Callable[..., Any],
+) -> None:
+    net, x, y = some()
+    found, objection = checked(Behind(net, shattered), x, y, SEARCH, PGD(severity=0.1), net)
+    assert found["transfer"] > 0.1
+    assert "an attack made on another model is stronger" in objection
+    found, objection = checked(net, x, y, SEARCH, PGD(severity=0.1), Behind(net, shattered))
+    assert found["transfer"] < 0
+    assert not objection
+    # Nobody else to make one on.
+    assert "transfer" not in checked(net, x, y, SEARCH, PGD(severity=0.1))[0]
 
 
 def test_an_attack_that_has_not_converged_is_told_by_more_steps(some: Callable[..., Any]) -> None:
