@@ -62,6 +62,8 @@ masking         ``attack.masking``, ``attack.masking_search``: whether an attack
 smoothing       ``certify.smoothing``: certified radii of the model under noise
 displacement    ``representation.displacement``: how far each layer moves
 representation  ``representation.guided``: how near ``attack.guide`` came
+invariances     ``representation.invariance``: what is left of the user's
+                invariances in a disturbed model
 inside          ``representation.parted``: how far codes were driven apart
 matched         ``noise.strength``: how much noise a matched condition took
 ==============  ===================================================================

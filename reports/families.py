@@ -205,6 +205,7 @@ FAMILIES: Final = (
             Panel("representation.displacement", beside=True),
             Panel("representation.guided", "dots"),
             Panel("representation.parted", "dots"),
+            Panel("representation.invariance", "dots"),
             Panel("noise.strength", "dots", better="no evidence"),
         ),
         MappingProxyType(

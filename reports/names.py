@@ -46,6 +46,7 @@ MEASURE: Final = {
     "structure.effective_rank": "effective rank",
     "structure.redundancy": "redundancy",
     "representation.displacement": "movement of layers",
+    "representation.invariance": "movement under invariances",
     "representation.parted": "codes driven apart",
     "representation.guided": "distance left to a guide",
     "noise.strength": "noise at equal movement",

@@ -54,7 +54,7 @@ class Evidence:
     beside: Beside | None = None
     """What the teacher's other members say of the same inputs, if it was asked and has others."""
     model: Model | None = None
-    """The model itself, for measures that need it; :mod:`ringtest.rerun` runs it on the sample."""
+    """The model as it was looked at, for measures that need it; :mod:`ringtest.rerun` runs it."""
     derived: dict[str, Any] = field(default_factory=dict)
     """What measures computed from this evidence and may use again."""
 
@@ -157,7 +157,8 @@ class _Collector:
                 self.sample[name] = torch.empty(len(self.rows), values.shape[1])
             self.sample[name][low:high] = values[local].cpu()
 
-    def result(self, beside: Beside | None) -> Evidence:
+    def result(self, view: Model, beside: Beside | None) -> Evidence:
+        """What was collected; ``view`` is the model as it was looked at."""
         names = self.model.layers.names if self.model.layers else ()
         return Evidence(
             self.model.name,
@@ -170,7 +171,7 @@ class _Collector:
             failed=self.failed,
             failure=self.failure,
             beside=beside,
-            model=self.model if self.shown else None,
+            model=view if self.shown else None,
         )
 
 
@@ -253,7 +254,7 @@ def gather(
                 panel.take(part, x, seen, targets, shared=shared)
             if wanted.moments:
                 _add_moments(collectors, cross)
-    found = {k: c.result(panel.found.get(k)) for k, c in collectors.items()}
+    found = {k: c.result(looked_at[k], panel.found.get(k)) for k, c in collectors.items()}
     return Gathered(found, cross, rows, n)
 
 

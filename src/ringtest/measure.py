@@ -114,6 +114,8 @@ class Measure:
     default: ClassVar[bool] = True
     """Whether it is read there without being asked for; False for what takes long."""
     source: ClassVar[str] = ""
+    users_own: ClassVar[bool] = False
+    """Whether it calls a callable of the user's, which cannot be told from another."""
 
     @property
     def area(self) -> str:

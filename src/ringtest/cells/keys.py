@@ -55,7 +55,8 @@ class Keys:
         condition = stage.condition
         asked = self._case.task.metric is not None
         scores = entry is not None and "outcomes" in entry.needs
-        if self._common is None or condition.users_own or (asked and scores):
+        own = condition.users_own or (entry is not None and entry.users_own)
+        if self._common is None or own or (asked and scores):
             return None
         of_condition = self._described(condition)
         of_entry: Any = (
