@@ -67,7 +67,7 @@ class BrokenInvariance(ModelMeasure):
             Reading(
                 _moved(Inside(model, layer), function, at, name), name, layer.name, concept=name
             )
-            for name, function in at.data.invariances.items()
+            for name, function in (at.data.invariances or {}).items()
         ]
 
 
