@@ -131,7 +131,8 @@ def test_every_form_of_classes_is_attacked(form: str) -> None:
     y = (rows().targets > 0).astype(int)
     targets = {"column": y[:, None], "floats": y.astype(float), "bools": y.astype(bool)}[form]
     report = audit(net(3), rows(targets=targets))
-    assert sum(r.condition == "attack.pgd" for r in report.verdict.rows) == 2
+    seen = [r.severity for r in report.verdict.rows if r.condition == "attack.pgd"]
+    assert seen == [0.03, 0.1, None]  # and the area over both
 
 
 def test_a_huge_class_is_an_error_at_once() -> None:

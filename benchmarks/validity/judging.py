@@ -34,8 +34,7 @@ def judged(
     made: Case, cells: dict[str, Any], leave: Callable[[Stage], bool], context: bool
 ) -> dict[str, list[Measurement]]:
     """Rows of every student under today's rules, some stages left out as if never asked for."""
-    rows: dict[str, list[Measurement]] = {name: [] for name in made.students}
-    kept = rows if context else None
+    told = {name: stages.Context() for name in made.students} if context else None
     judges = {name: stages.judge(made, model) for name, model in made.students.items()}
     with _errors_once():
         for stage in made.plan.stages:
@@ -43,8 +42,11 @@ def judged(
                 continue
             seen = cells[stage.condition.key]
             asked = replace(stage, measures=tuple(m for m in stage.measures if m.id in seen))
-            stages.tell(made, asked, seen, kept, judges)
-        return {name: judge.headlines() + rows[name] for name, judge in judges.items()}
+            stages.tell(made, asked, seen, judges, told)
+        return {
+            name: judge.headlines() + (told[name].rows if told else [])
+            for name, judge in judges.items()
+        }
 
 
 _ERRORS: dict[tuple[bytes, str, bool, int], float] = {}

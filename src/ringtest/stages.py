@@ -166,30 +166,38 @@ def tell(
     stage: Stage,
     cells: Cells,
     judges: dict[str, Judge],
-    context: dict[str, Context],
+    context: dict[str, Context] | None,
 ) -> None:
-    """Tell the judges of all students what one condition showed, and what no verdict rests on."""
+    """Tell the judges of all students what one condition showed.
+
+    What no verdict rests on goes into ``context``, unless that is None.
+    """
     condition = stage.condition
     members = [m.name for m in case.members]
     _certify(case, condition, cells, judges)
     cells = unrefuted(stage, cells)
     for name, model in case.students.items():
-        judge, rows = judges[name], context[name].rows
+        judge, told = judges[name], None if context is None else context[name]
         for entry in stage.measures:
             # What a student cannot do is not asked of it.
             if why := plan.beyond(entry, condition, model):
-                rows += [_untold(entry, condition, why)] if stage.tells(entry) else []
+                if told and stage.tells(entry):
+                    told.rows.append(_untold(entry, condition, why))
             elif isinstance(entry, ModelMeasure):
                 honest, level = _honest(case, entry), "teacher" in entry.needs
                 found = compare.pair(cells[entry.id], members, model.name, honest, level=level)
                 left = judge.see_readings(entry, condition, found)
-                context[name].series.see(entry, condition, found)
-                rows += compare.context_rows(entry, condition, left, case.seed)
+                if told:
+                    told.series.see(entry, condition, found)
+                    told.rows += compare.context_rows(entry, condition, left, case.seed)
             elif isinstance(entry, PairMeasure):
                 like = cells[entry.id][model.name]
                 judge.see_likeness(entry, condition, like)
-                rows.append(likeness.row(entry, condition, like, judge.layers, case.seed))
-        rows += cells.get(LAYER_PAIRS, {}).get(model.name, [])
+                if told:
+                    row = likeness.row(entry, condition, like, judge.layers, case.seed)
+                    told.rows.append(row)
+        if told:
+            told.rows += cells.get(LAYER_PAIRS, {}).get(model.name, [])
 
 
 def unread(case: Case) -> list[Measurement]:

@@ -231,7 +231,7 @@ def test_who_cannot_be_disturbed_is_told_in_words() -> None:
         # One that cannot be disturbed loses its own rows, and says why.
         both = looked(conditions[id_].make(), [given, model(net, at, "other")], at).evidence
         assert why in both["m"].failed
-        assert both["m"].status == "not_measurable"
+        assert both["m"].failure == "not_measurable"
         assert not both["other"].failed
 
 

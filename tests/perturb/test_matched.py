@@ -176,7 +176,7 @@ def test_a_model_that_cannot_be_moved_is_not_measurable_and_alone() -> None:
     both = [model(Deaf(), at, "deaf", task), model(Net(), at, "plain", task)]
     condition: Any = conditions["noise.weight_matched"].make(severity=0.2)
     found = looked(condition, both, at, task)
-    assert found["deaf"].status == "not_measurable"
+    assert found["deaf"].failure == "not_measurable"
     told = strength(condition, found["deaf"], at, task)
     assert isinstance(told, Failure)
     assert told.status == "not_measurable"
