@@ -360,7 +360,7 @@ def everything() -> dict[str, Any]:
         "student": {"a": Net(3), "b": Net(4, width=9), "c": lambda x: x[:, :3]},
         "references": [Net(5)],
         "data": data,
-        "cells": [("probe.*", "noise.input"), ("structure.twin_spread", "noise.input")],
+        "cells": [("probe.[dk]*", "noise.input"), ("structure.twin_spread", "noise.input")],
     }
 
 
