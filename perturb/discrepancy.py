@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ringtest.beside import others
 from ringtest.condition import condition
 from ringtest.data import AuditData
 from ringtest.errors import SubjectError
@@ -29,6 +30,8 @@ class Both:
     def logits(self, x: Tensor, rows: Index | None = None) -> Tensor:
         """(b, 2, k) canonical outputs of the model and of the teacher's mean."""
         found = [side.logits(x, rows) for side in self._sides]
+        if found[0].shape != found[1].shape:
+            raise NotMeasurable("gives outputs of another width than the teacher's")
         if x.requires_grad and not all(f.requires_grad for f in found):
             # One of the two would stand still, and the search would pass for complete.
             raise SubjectError(
@@ -44,8 +47,10 @@ class Discrepancy(GradientAttack):
     What is driven up is the divergence from the mean of the members: KL(teacher || model) for
     classes, the squared distance in variances of the targets, or 1 - cosine of embeddings. The
     gradient goes through both sides. A member is driven away from the *other* members in the same
-    way: honest models can be driven apart, too, and that is what a student is held against. With a
-    single teacher there is no member to compare with, and the student's value stands alone.
+    way: honest models can be driven apart, too, and that is what a student is held against. So that
+    it is held against as many, one member is left out for it, another one by chance in each block
+    of 256 rows. With a single teacher there is no member to compare with, and the student's value
+    stands alone.
 
     20 steps, whose size each example finds, from a random start. Where both sides are sure of one
     class the KL has no gradient left, which a low temperature would turn into a pass. So classes
@@ -69,10 +74,11 @@ class Discrepancy(GradientAttack):
 
     def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """As every attack. Raises NotMeasurable for a member that is the whole teacher."""
-        others = [m for m in self._members if m is not model]
-        if not others:
+        assert isinstance(model, Model)
+        rest = others(self._members, model.name, rng.initial_seed())
+        if not rest:
             raise NotMeasurable("is the only member: there is no other to drive it away from")
-        return super().batch(Both(model, others), x, y, rng)
+        return super().batch(Both(model, rest), x, y, rng)
 
     def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
         """The divergence."""

@@ -40,6 +40,7 @@ class EmbeddingPGD(MisleadingGradient):
     ball = TokenL2
     gradients = False  # of the tokens there are none
     layer_gradients = True
+    changes_inputs = False  # the tokens stay
 
     @classmethod
     def movable(cls, x: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """Where does a model part from the teacher, on the very inputs that it was shown?
 
-A student is held against all members; a member against the others, which says how far honest
+A student is held against the members; a member against the others, which says how far honest
 models part. Under a white-box condition each model has inputs of its own, and the teacher is asked
 about them anew.
 """
@@ -43,6 +43,8 @@ class _BesideTeacher(ModelMeasure):
         beside = evidence.beside
         if beside is None:
             raise NotMeasurable("there is no other member to hold it against")
+        if beside.apart:
+            raise NotMeasurable(beside.apart)
         if beside.failed:
             raise SubjectError("teacher", f"cannot be asked: {beside.failed}", "mend the member")
         found = row_mean(self.outcomes(evidence, beside), at.units)
@@ -61,11 +63,13 @@ class Divergence(_BesideTeacher):
     probability of its members. Regression: squared distance in variances of the targets, mean over
     columns. Embedding: 1 - cosine, at most 2, which asks for embeddings of the same axes.
 
-    A member is held against the mean of the others. They are one fewer than a student is held
-    against, and a mean of fewer lies further off: that favours the student by a little. With a
-    single teacher the student's value stands alone. ``params["references"]`` is the mean of the
-    references. Under conditions that show each model inputs of its own, ``params["examples"]``
-    holds the few rows of the student that lie furthest apart: the page draws them.
+    A member is held against the mean of the others, and a student against as many: one member,
+    another by chance in each block of 256 rows, is left out for it, since a mean of more lies
+    nearer to any honest model. The members answer as they are, also where a condition disturbs
+    them. With a single teacher the student's value stands alone. ``params["references"]`` is the
+    mean of the references. Under conditions that show each model inputs of its own,
+    ``params["examples"]`` holds the few rows of the student that lie furthest apart: the page draws
+    them.
 
     Source: fidelity as in Stanton et al. 2021 (arXiv:2106.05945), on whatever inputs are shown.
     """

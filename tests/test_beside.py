@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ringtest import AuditData, compare, evidence, tasks
+from ringtest import AuditData, blocks, compare, evidence, tasks
 from ringtest.beside import Beside
 from ringtest.condition import Condition
 from ringtest.estimate import row_mean
@@ -77,14 +79,23 @@ class World:
 
 def inputs(condition: Condition, model: Any, data: AuditData) -> Tensor:
     """What a model was shown, made anew."""
-    from ringtest import blocks
-
     return torch.cat(
         [
             condition.batch(model, data.inputs[p], None, blocks.generator(0, condition.key, i))
             for i, p in blocks.blocks(data.n)
         ]
     )
+
+
+def means(condition: Condition, name: str, said: Callable[[str], Tensor]) -> Tensor:
+    """What the members say in the mean that a model is held against, block by block."""
+    names, parts = ["m0", "m1", "m2"], []
+    for number, part in blocks.blocks(N):
+        left_out = blocks.derive(0, condition.key, number) % 3
+        rest = [n for i, n in enumerate(names) if n != name and (name in names or i != left_out)]
+        assert len(rest) == 2
+        parts.append(torch.stack([said(n)[part] for n in rest]).mean(0))
+    return torch.cat(parts)
 
 
 @pytest.mark.parametrize("condition", [Shaken(), Own()], ids=["shared", "own"])
@@ -95,8 +106,7 @@ def test_each_is_held_against_the_mean_of_the_others_on_its_own_inputs(
     found = world.gather(condition)
     for model in world.models:
         x = inputs(condition, model, world.data)
-        others = [n for n in ("m0", "m1", "m2") if n != model.name]
-        p = torch.stack([world.probabilities(n, x) for n in others]).mean(0)
+        p = means(condition, model.name, lambda name, x=x: world.probabilities(name, x))
         q = world.probabilities(model.name, x)
         beside = found[model.name].beside
         np.testing.assert_allclose(beside.divergence, (p * (p / q).log()).sum(1), atol=1e-6)
@@ -130,10 +140,12 @@ def test_shared_inputs_take_no_further_pass_and_nothing_is_asked_unless_wanted()
         world.gather(condition, wanted)
         return len(passes)
 
-    blocks, without = 2, Wanted(outcomes=True)
-    assert count(Shaken(), ASKED) == count(Shaken(), without) == blocks
-    assert count(Own(), without) == blocks
-    assert count(Own(), ASKED) == blocks * 5  # its own, m0's, m2's, r0's, s0's
+    without = Wanted(outcomes=True)
+    assert count(Shaken(), ASKED) == count(Shaken(), without) == 2
+    assert count(Own(), without) == 2
+    # Its own, m0's, m2's, and r0's and s0's where it is not the one left out.
+    left_out = [blocks.derive(0, Own().key, number) % 3 == 1 for number in range(2)]
+    assert count(Own(), ASKED) == sum(3 if out else 5 for out in left_out)
     assert all(e.beside is None for e in world.gather(Own(), without).values())
 
 
@@ -142,7 +154,7 @@ def test_values_and_embeddings() -> None:
     found = world.gather(Own())
     x = inputs(Own(), world.models[-1], world.data)
     with torch.no_grad():
-        mean = torch.stack([world.nets[f"m{i}"](x) for i in range(3)]).double().mean(0)
+        mean = means(Own(), "s0", lambda name: world.nets[name](x).double())
         moved = (world.nets["s0"](x) - mean) / torch.as_tensor(world.data.targets).std(0, False)
     np.testing.assert_allclose(found["s0"].beside.divergence, moved.square().mean(1), rtol=1e-4)
     assert found["s0"].beside.predictions is None
@@ -151,8 +163,39 @@ def test_values_and_embeddings() -> None:
     assert np.isnan(found["s0"].beside.score).all()
     # Embeddings of another width have nothing in common to be compared by.
     found = World(task="embedding", s0=net(9, out=4)).gather(Own())
-    assert "raised" in found["s0"].beside.failed
-    assert not found["m0"].beside.failed
+    assert "another width" in found["s0"].beside.apart
+    assert not found["m0"].beside.apart
+
+
+def test_the_members_answer_as_they_are_where_a_condition_disturbs_them() -> None:
+    class Half(Condition):
+        kind = "test.half"
+
+        def subject(self, model: Any) -> Any:
+            return replace(model, function=lambda x: 0.5 * model.function(x))
+
+    world = World()
+    found = world.gather(Half())
+    x = world.data.inputs
+    for name in ("m0", "s0"):
+        p = means(Half(), name, lambda other: world.probabilities(other, x))
+        with torch.no_grad():
+            q = (0.5 * world.nets[name](x)).double().softmax(1)
+        np.testing.assert_allclose(
+            found[name].beside.divergence, (p * (p / q).log()).sum(1), atol=1e-6
+        )
+
+
+def test_nobody_is_favoured_for_being_no_member() -> None:
+    """Exchangeable networks, each in turn the student: the mean difference is nothing."""
+    nets, gaps = [net(seed) for seed in range(40, 52)], []
+    for turn in range(12):
+        order = [nets[(turn + i) % 12] for i in range(3)]
+        world = World(2, m0=order[0], m1=order[1], s0=order[2])
+        found = world.gather(Shaken())
+        value = {name: float(found[name].beside.divergence.mean()) for name in ("m0", "m1", "s0")}
+        gaps.append(value["s0"] - (value["m0"] + value["m1"]) / 2)
+    assert abs(np.mean(gaps)) < 2 * np.std(gaps) / np.sqrt(12)
 
 
 class Touchy(nn.Module):

@@ -50,6 +50,8 @@ class Beside:
     """(n,) the teacher's classes; None where there are none."""
     failed: str = ""
     """Why the teacher could not be asked, in words."""
+    apart: str = ""
+    """Why the two cannot be compared, in words."""
     examples: tuple[Example, ...] = ()
     """The rows of largest divergence, the largest first."""
 
@@ -63,11 +65,24 @@ class Beside:
         )
 
 
+def others(members: Sequence[Model], name: str, seed: int) -> list[Model]:
+    """The members that a model is held against: for a member all but itself.
+
+    Anybody else is held against as many: one member, by the seed of the block, is left out. A mean
+    of more lies nearer to any honest model, which would favour whoever is no member. A single
+    member is all there is for others, and has nobody itself.
+    """
+    rest = [m for m in members if m.name != name]
+    if len(rest) == len(members) > 1:
+        del rest[seed % len(members)]
+    return rest
+
+
 class Panel:
     """The members of a teacher, who are asked what they make of what each model was shown."""
 
     def __init__(self, members: Sequence[Model], task: AnyTask, n: int) -> None:
-        """``members`` as they are looked at; ``n`` rows in all."""
+        """``members`` as they are, whatever a condition makes of them; ``n`` rows in all."""
         self.members, self.task, self.n = members, task, n
         self.found: dict[str, Beside] = {}
         """By the name of the model; a single member has nobody beside it."""
@@ -80,6 +95,7 @@ class Panel:
         targets: Tensor | None,
         *,
         shared: bool,
+        block: int,
     ) -> None:
         """Ask about one block, the members being told already what goes along with its rows.
 
@@ -88,19 +104,24 @@ class Panel:
             x: (b, ...) what the condition started from.
             seen: by the name of the model; those that failed are missing.
             targets: (n, ...) of all rows, or None where they do not hold.
-            shared: whether all models saw the same inputs, so that nobody need run again.
+            shared: whether all models saw the same inputs and the members answered as they are, so
+                that nobody need run again.
+            block: seed of the block.
         """
         for name, shown in seen.items():
-            others = [m for m in self.members if m.name != name]
-            if not others:
+            asked = others(self.members, name, block)
+            if not asked:
                 continue
             blank = np.full(self.n, np.nan)
             beside = self.found.setdefault(name, Beside(blank, blank.copy()))
-            if beside.failed:
+            if beside.failed or beside.apart:
                 continue
             try:
-                said = [_answer(m, shown[0], seen if shared else None) for m in others]
+                said = [_answer(m, shown[0], seen if shared else None) for m in asked]
                 mean = self.task.mean([s.double() for s in said])
+                if mean.shape != shown[1].shape:
+                    beside.apart = "its outputs are of another width than the teacher's"
+                    continue
                 self._keep(beside, rows, shown[1].double(), mean, targets)
                 _keep_examples(beside, rows, x, shown, mean)
             except SubjectError as error:

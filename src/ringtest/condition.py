@@ -60,6 +60,8 @@ class Condition:
     """Whether it needs those with respect to layers, which models of tokens have, too."""
     users_own: ClassVar[bool] = False
     """Whether a callable of the user's is behind it, which cannot be told from another."""
+    changes_inputs: ClassVar[bool] = True
+    """Whether what a model is shown lies in its inputs, so that another can be shown the same."""
     keeps_rows: ClassVar[bool] = True
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
 

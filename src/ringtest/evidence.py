@@ -221,7 +221,9 @@ def gather(
             looked_at[model.name] = condition.subject(model)
     cross = _cross(pairs) if wanted.moments else {}
     shared = condition.scope == "shared"
-    panel = Panel([looked_at[m.name] for m in models if m.role == "member"], task, n)
+    members = [m for m in models if m.role == "member"]
+    panel = Panel(members, task, n)
+    as_they_are = all(looked_at[m.name] is m for m in members)
     with ExitStack() as stack:
         captures = {
             m.name: stack.enter_context(hooked(looked_at[m.name], collectors[m.name].kept))
@@ -233,7 +235,7 @@ def gather(
             changed: Tensor | None = None
             seen: dict[str, Seen] = {}
             # All of them first: what is made for one model may rest on others.
-            for view in looked_at.values():
+            for view in (*members, *looked_at.values()):
                 view.at(source, part)
             for model in models:
                 collector, view = collectors[model.name], looked_at[model.name]
@@ -251,7 +253,8 @@ def gather(
                             seen[model.name] = (x if changed is None else changed, shown[0])
                 tick(part.stop - part.start)
             if wanted.teacher:
-                panel.take(part, x, seen, targets, shared=shared)
+                same, block = shared and as_they_are, blocks.derive(seed, condition.key, number)
+                panel.take(part, x, seen, targets, shared=same, block=block)
             if wanted.moments:
                 _add_moments(collectors, cross)
     found = {k: c.result(looked_at[k], panel.found.get(k)) for k, c in collectors.items()}

@@ -152,6 +152,8 @@ def _obstacle(entry: Measure, condition: Condition, data: AuditData, task: AnyTa
         return _MEANINGLESS
     if "clean_pair" in entry.needs and condition.role == "clean":
         return "compares with the clean rows, which these are"
+    if "teacher" in entry.needs and not condition.changes_inputs:
+        return "what each model is shown lies inside it, where the teacher cannot be asked"
     return None
 
 

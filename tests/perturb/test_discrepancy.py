@@ -211,7 +211,7 @@ def test_a_lone_member_is_not_measurable_and_its_student_is(setting: Any) -> Non
 def test_a_teacher_without_gradients_is_told_in_one_line() -> None:
     x = torch.rand(60, 3, generator=rng())
     data, models = world(x, [net(0), net(1)], net(2))
-    models[1].gradients = False
+    models[0].gradients = models[1].gradients = False
     with pytest.raises(SubjectError, match="gives no gradients") as told:
         attacked(Discrepancy(severity=0.1), data, models)
     assert "\n" not in str(told.value)
