@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ringtest.callables import changed
+from ringtest.callables import changed, without_gradients
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, SubjectError
@@ -51,10 +51,11 @@ class Changed(_Given):
     """Inputs as a callable changes them, the same for all models: ``perturb.callable.NAME``.
 
     ``audit(..., conditions=[Changed(blur, "blur"), Changed(fade, "fade", severity=0.5)])`` calls
-    ``blur(x)`` and ``fade(x, 0.5)`` on (b, ...) inputs of a block. It may draw from torch's global
-    random state, which is seeded for each block and put back. What it gives is moved into the
-    data's bounds. A ``captum.robust.Perturbation`` that needs no model will do, too. Targets must
-    still hold; where they do not, give a subclass with ``keeps_targets = False``.
+    ``blur(x)`` and ``fade(x, 0.5)`` on (b, ...) inputs of a block. It may draw from the
+    global random states of torch, numpy and Python, which are seeded for each block and put back.
+    What it gives is moved into the data's bounds. A ``captum.robust.Perturbation`` that needs no
+    model will do, too. Targets must still hold; where they do not, give a subclass with
+    ``keeps_targets = False``.
 
     Raises DataError if the callable fails, changes shape or type, or gives NaN or infinity.
     """
@@ -80,7 +81,7 @@ class Against(_Given):
     and takes all rows of the block in their order. So any library's attack fits:
     ``Against(lambda forward, x, y: MyAttack(forward).perturb(x, target=y), "mine")``. Every model
     sees the same random numbers. What comes out is moved into the data's bounds; a budget is the
-    callable's own to keep.
+    callable's own to keep. It may call ``backward()``: gradients of parameters are put back.
 
     Raises DataError as ``perturb.callable`` does, and for rows without targets; SubjectError for a
     model without gradients, unless a subclass says ``gradients = False``.
@@ -97,7 +98,7 @@ class Against(_Given):
         if self.asks_gradients and not model.gradients:
             raise SubjectError("model", "gives no gradients", f"leave {self.kind} out for it")
         # Under inference mode there are no gradients; tensors made there take no part in one.
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), without_gradients(model):
             x, y = x.detach().clone(), y.detach().clone()
             found = changed(lambda z: self.against(model, z, y, rng), x, rng, self._field)
         return self._inside(found)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import torch
 from torch import Tensor, nn
 
+from ringtest.callables import without_gradients
 from ringtest.condition import condition
 from ringtest.errors import ConfigError
 from ringtest.perturb import losses
-from ringtest.perturb.ascent import Left, Search
+from ringtest.perturb.ascent import Answering, Left, Search
 from ringtest.perturb.attack import Misleading
 from ringtest.perturb.geometry import L2, Ball, Linf
 
@@ -82,6 +83,11 @@ class Captum(Misleading):
     def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Self]:  # noqa: ARG003
         """None: it is made of an object that no cell can name."""
         return ()
+
+    def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        """The worst inputs found; a loss or an attack of the user's may call ``backward()``."""
+        with without_gradients(model):
+            return super().batch(model, x, y, rng)
 
     def search(
         self, search: Search, outputs: Tensor, y: Tensor | None, rng: torch.Generator

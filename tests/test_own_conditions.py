@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 import ringtest
 from ringtest import AuditData, road
 from ringtest.cells.keys import Keys
-from ringtest.condition import Condition
+from ringtest.condition import Condition, conditions
 from ringtest.errors import ConfigError
 from ringtest.perturb.noise import InputNoise
 from ringtest.perturb.pgd import PGD
+from ringtest.shift.unlabelled import Unlabelled
 
 
 class Times(Condition):
@@ -46,12 +48,31 @@ class Clean(Times):
     role = "clean"
 
 
+class Away(Times):
+    kind = "shift.unlabelled"
+    role = "unlabelled"
+
+
+class Promised(Times):
+    role = "invariance"
+
+
+class Passing(Times):
+    kind = "attack.pgd"
+
+
 class Words(Times):
     tasks = ("embedding",)
 
 
 class Nameless(Condition):
     pass
+
+
+def unlabelled_as_context() -> Condition:
+    found = Unlabelled("away", severity=2.0)
+    vars(found)["role"] = "context"
+    return found
 
 
 def net(seed: int) -> nn.Module:
@@ -62,7 +83,7 @@ def net(seed: int) -> nn.Module:
 
 def data() -> AuditData:
     x = torch.randn(110, 4, generator=torch.Generator().manual_seed(0))
-    return AuditData(x, (x[:, 0] > 0).long())
+    return AuditData(x, (x[:, 0] > 0).long(), unlabelled={"away": x + 1})
 
 
 def audit(*conditions: Any, **more: Any) -> Any:
@@ -113,6 +134,10 @@ def test_a_cell_can_name_it_and_a_known_kind_can_have_another_severity() -> None
         ([Elsewhere(1.0)], r"role: 'off_support' cannot be brought"),
         ([Certain(1.0)], r"role: 'certified' cannot be brought"),
         ([Clean(1.0)], r"role: 'clean' cannot be brought"),
+        ([Away(1.0, "away", severity=2.0)], r"'unlabelled' cannot .* as AuditData\(unlabelled="),
+        ([Promised(1.0)], r"role: 'invariance' cannot .* as AuditData\(invariances="),
+        ([Passing(1.0, severity=0.2)], r"attack.pgd is a condition of the audit's own; give ano"),
+        ([unlabelled_as_context()], r"shift.unlabelled.away is a condition of the audit's own"),
         ([Nameless()], r"kind of Nameless is None"),
         ([Times(1.0, severity="strong")], r"severity: is 'strong'"),
         ([Times(1.0, severity=float("nan"))], r"severity: is nan"),
@@ -138,9 +163,42 @@ def test_cells_are_known_by_all_that_could_change_them() -> None:
     assert None not in once.values()
     assert once[name] == keys(Times(2.0))[name] != twice[name]
     assert {k: v for k, v in once.items() if k != name} == plain
-    # A tensor, a callable: what it does cannot be told.
-    assert keys(Times(torch.tensor(2.0)))[name] is None
+    tensor = keys(Times(torch.tensor(2.0)))[name]
+    assert None not in (tensor, keys(Times({"by": (np.ones(2), nn.Linear)}))[name])
+    assert tensor == keys(Times(torch.tensor(2.0)))[name] != keys(Times(torch.tensor(3.0)))[name]
+    # A callable, an object: what it does cannot be told.
     assert keys(Times(lambda: 2.0))[name] is None
+    assert keys(Times([object()]))[name] is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (torch.zeros(4), torch.ones(4)),
+        (np.zeros(4), np.ones(4)),
+        ({"a": (1, torch.zeros(2))}, {"a": (1, torch.ones(2))}),
+        (nn.ReLU, nn.Tanh),
+        (frozenset({1}), frozenset({2})),
+    ],
+)
+def test_what_a_class_holds_is_told(before: Any, after: Any, monkeypatch: Any) -> None:
+    name = "outputs.score@test.times"
+    found = []
+    for value in (before, before, after):
+        monkeypatch.setattr(Times, "held", value, raising=False)
+        found.append(keys(Times(1.0))[name])
+    assert None not in found
+    assert found[0] == found[1] != found[2]
+    monkeypatch.setattr(Times, "held", object())
+    assert keys(Times(1.0))[name] is None
+
+
+def test_what_is_ours_can_always_be_told() -> None:
+    names = ("attack.apgd", "attack.square", "attack.minimal_l2", "attack.discrepancy")
+    names = tuple(n for n in names if n in {kind.id for kind in conditions})
+    told = Keys(case(cells=[("outputs.score", n) for n in names]))._keys
+    assert len(names) > 2
+    assert None not in told.values()
 
 
 def made(factor: float) -> Condition:

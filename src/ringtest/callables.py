@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +16,38 @@ from ringtest.errors import DataError, RingtestError
 
 @contextmanager
 def seeded(rng: torch.Generator, device: torch.device) -> Iterator[None]:
-    """The global random state of torch as it follows from a generator, put back at the end.
+    """The global random states of torch, numpy and Python, set by a generator and then put back.
 
-    A callable that draws from it sees the block's seed, the same for every model.
+    A callable that draws from them sees the block's seed, the same for every model.
     """
     seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - put back
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 - it is the user's callable that draws
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(numpy_state)  # noqa: NPY002 - see above
+        random.setstate(python_state)
+
+
+@contextmanager
+def without_gradients(model: object) -> Iterator[None]:
+    """Parameters of a model begin with no gradient of their own, and get back what they had.
+
+    A callable that calls ``backward()`` leaves gradients on whatever has taken part.
+    """
+    module = getattr(model, "module", None)
+    found = [] if module is None else [(p, p.grad) for p in module.parameters()]
+    try:
+        for parameter, _ in found:
+            parameter.grad = None
         yield
+    finally:
+        for parameter, gradient in found:
+            parameter.grad = gradient
 
 
 def changed(call: Callable[[Tensor], Any], x: Tensor, rng: torch.Generator, field: str) -> Tensor:

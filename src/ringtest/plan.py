@@ -92,11 +92,12 @@ def make(
     Raises ConfigError for an extra cell that matches no measure or no condition, and for a
     condition that cannot be looked under.
     """
+    extra = [(measure, _written(condition)) for measure, condition in extra]
     members = [m for m in models if m.role == "member"]
     found = [
         c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
     ]
-    found += users_own(own, task.name, {c.key for c in found})
+    found += users_own(own, task.name, found)
     found += _asked(extra, data, task, {c.key for c in found})
     found.sort(key=lambda c: c.role != "clean")
     _check_extra(extra, found)
@@ -215,13 +216,24 @@ def _asked(
     kinds = {entry.id: entry.make for entry in conditions if task.name in entry.make.tasks}
     out: dict[str, Condition] = {}
     for _, name in extra:
-        kind, _, text = name.partition("@")
-        try:
-            severity = float(text) if text else None
-        except ValueError:
-            continue
+        kind, severity = _parsed(name)
         # No glob: "attack.*" would run them all.
         if kind in kinds:
             made = kinds[kind].asked(data, severity)
             out |= {c.key: c for c in made if c.key not in known}
     return list(out.values())
+
+
+def _parsed(name: str) -> tuple[str, float | None]:
+    """Kind and severity that a cell names; the whole name where no number stands behind an @."""
+    kind, _, text = name.partition("@")
+    try:
+        return kind, float(text)
+    except ValueError:
+        return name, None
+
+
+def _written(name: str) -> str:
+    """The name as keys have it: ``@.10`` and ``@1e-1`` are ``@0.1``."""
+    kind, severity = _parsed(name)
+    return name if severity is None else f"{kind}@{severity:g}"

@@ -99,8 +99,10 @@ def audit(
         out: folder to write report.json and report.html to, and cells on the way: the same audit
             goes on there where it was interrupted, and need not run the models again.
         cells: (measure, condition) globs to read besides the default, as context.
-        conditions: instances of ``Condition`` of your own, looked under besides the default ones
-            with what is read by default under their role.
+        conditions: instances of ``Condition`` of your own with role ``context``, looked under
+            besides the default ones with what is read by default there. They never change the
+            verdict; rows and promises that shall be judged go into ``AuditData``, as ``unlabelled``
+            and ``invariances``.
         max_rows: audit a seeded, stratified sample of so many rows; 0: all rows.
         gates: requirements of your own, decided beside the verdict.
         fresh: replace another audit's report in ``out``, and compute every cell anew.

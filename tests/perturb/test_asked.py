@@ -40,6 +40,11 @@ def test_a_cell_that_names_an_attack_runs_it(data):
     assert {c for c, _ in found if c.startswith("attack.")} == {"attack.pgd"}
 
 
+@pytest.mark.parametrize("name", ["attack.fgsm@0.10", "attack.fgsm@.1", "attack.fgsm@1e-1"])
+def test_a_severity_may_be_written_in_any_way(data, name):
+    assert ("attack.fgsm", 0.1) in scores(data, ("outputs.score", name))
+
+
 def test_a_black_box_is_attacked_without_gradients(data):
     student = net(1)
     found = scores(

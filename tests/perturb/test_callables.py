@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, SubjectError
@@ -66,6 +68,43 @@ def test_random_callables_are_seeded_and_leave_no_trace(make: Any) -> None:
     assert not torch.equal(one, other)
     assert torch.equal(X, before)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("make", [Changed, Against])
+@pytest.mark.parametrize("draw", [lambda: np.random.rand(), lambda: random.random()])  # noqa: NPY002
+def test_draws_of_numpy_and_python_are_seeded_too(make: Any, draw: Any) -> None:
+    def noisy(*given: Any) -> Tensor:
+        x: Tensor = next(g for g in given if isinstance(g, Tensor))
+        return x * draw()
+
+    def state() -> list[Any]:
+        return [repr(np.random.get_state()), random.getstate()]  # noqa: NPY002
+
+    before = state()
+    one, again, other = (run(make(noisy), seed) for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert state() == before
+
+
+def backward(forward: Any, x: Tensor, y: Tensor) -> Tensor:
+    x = x.requires_grad_()
+    torch.nn.functional.cross_entropy(forward(x), y, reduction="sum").backward()
+    assert x.grad is not None
+    return x + 0.1 * x.grad.sign()
+
+
+def test_gradients_of_parameters_are_put_back() -> None:
+    net = nn.Linear(4, 2)
+    mine = torch.full((2,), 3.0)
+    net.bias.grad = mine
+    model: Any = SimpleNamespace(logits=net, gradients=True, module=net)
+    attack = Against(backward)
+    attack.fit([], AuditData(X, Y.numpy(), bounds=(0.0, 1.0)), torch.Generator())
+    assert not torch.equal(attack.batch(model, X, Y, torch.Generator()), X)
+    assert net.weight.grad is None
+    assert net.bias.grad is mine
+    assert mine.tolist() == [3.0, 3.0]
 
 
 @pytest.mark.parametrize(

@@ -415,3 +415,22 @@ def test_an_audit_looks_under_all_of_them(digits: Trained) -> None:
     assert strong.teacher < weak.teacher < rows["clean", None].teacher
     area = rows["attack.captum.pgd", None]
     assert area.params["severities"] == [0.0, 0.05, 0.1]
+
+
+class Backward(FGSM):  # type: ignore[misc]
+    def perturb(self, inputs: Any, *given: Any, target: Any, **more: Any) -> Any:
+        x = inputs.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            nn.functional.cross_entropy(self.forward_func(x), target).backward()
+        return super().perturb(inputs, *given, target=target, **more)
+
+
+def test_an_attack_that_calls_backward_leaves_no_gradients() -> None:
+    x = torch.rand(8, 4, generator=rng())
+    net = nn.Linear(4, 2)
+    y = net(x).argmax(1)
+    attack = Captum(Backward, severity=0.1)
+    attack.fit([], AuditData(x, y.numpy(), bounds=(0.0, 1.0)), rng())
+    seen: Any = SimpleNamespace(logits=lambda z, rows=None: net(z), gradients=True, module=net)
+    assert not torch.equal(attack.batch(seen, x, y, rng()), x)
+    assert [p.grad for p in net.parameters()] == [None, None]

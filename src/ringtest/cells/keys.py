@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info
 
 from ringtest import environment, margins
 from ringtest.case import Case
-from ringtest.cells import versions
+from ringtest.cells import values, versions
 from ringtest.cells.store import FORMAT
 from ringtest.condition import Condition
 from ringtest.measure import Measure
@@ -79,12 +79,12 @@ class Keys:
         """Class, code and options of a measure or condition; None if they cannot be told."""
         cls, own = type(part), vars(part)
         code = self._versions.of_class(cls, *GROUND)
-        if code is None or not all(_is_plain(v) for v in own.values()):
-            return None
         # Somebody may set another number of steps on the class.
-        names = [k for k in dir(cls) if not k.startswith("__")]
-        options = {k: v for k in names if _is_plain(v := getattr(cls, k))}
-        return [cls.__module__, cls.__qualname__, code, options, own]
+        options = values.of_class(cls, self._versions)
+        held = values.told(own, self._versions)
+        if code is None or options is None or held is None:
+            return None
+        return [cls.__module__, cls.__qualname__, code, options, held]
 
 
 def _common(case: Case) -> str | None:
@@ -146,9 +146,3 @@ def _arithmetic() -> list[Any]:
         torch.are_deterministic_algorithms_enabled(),
         torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     ]
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, bool | int | float | str)
