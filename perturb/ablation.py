@@ -24,7 +24,10 @@ standardises would read."""
 
 
 class Ablation(Disturbance):
-    """Base: something of the last hidden layer is set to its mean over clean rows."""
+    """Base: something of the last hidden layer is set to its mean over clean rows.
+
+    Not measurable where no unit of that layer varies.
+    """
 
     def changed(self, model: Model) -> Model:
         """The model with the edit at its last hidden layer."""
@@ -33,6 +36,10 @@ class Ablation(Disturbance):
         rows = self._rows(model)
         if not bool(torch.isfinite(rows).all()):
             raise NotMeasurable(f"shows NaN or infinity in layer {last.name}")
+        # What is constant but for rounding has nothing to lose, and would seem to bear the loss.
+        tiny = 4 * torch.finfo(torch.float32).eps * rows.mean(0).abs()
+        if not bool((rows.std(0, correction=0) > tiny).any()):
+            raise NotMeasurable(f"has no unit in layer {last.name} that varies")
         edit = self.edit(rows)
         return edited(model, lambda: [(last, edit)])
 

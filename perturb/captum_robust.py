@@ -8,6 +8,7 @@ them, and its random start has the wrong shape; draws come from the global rando
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import torch
 from torch import Tensor, nn
 
+from ringtest import checked
 from ringtest.callables import without_gradients
 from ringtest.condition import condition
-from ringtest.errors import ConfigError
+from ringtest.errors import ConfigError, close_to
 from ringtest.perturb import losses
 from ringtest.perturb.ascent import Answering, Left, Search
 from ringtest.perturb.attack import Misleading
 from ringtest.perturb.geometry import L2, Ball, Linf
+from ringtest.perturb.scale import is_positive
 
 if TYPE_CHECKING:
     from ringtest.data import AuditData
@@ -54,8 +57,8 @@ class Captum(Misleading):
         loss: (b, classes) logits and (b,) classes -> (b,) losses; larger is worse.
         options: arguments of ``perturb``, such as ``norm``, ``step_num`` and ``random_start``.
 
-    Raises ConfigError for what is no such attack, options that are set by the condition, and a loss
-    that does not give one value a row.
+    Raises ConfigError for what is no such attack, options that are set by the condition, that
+    ``perturb`` does not know or that mean nothing, and a loss that does not give one value a row.
     """
 
     kind = "attack.captum"
@@ -76,6 +79,7 @@ class Captum(Misleading):
         norm = options.get("norm", "Linf")
         if norm not in _BALLS:
             raise ConfigError(f"{self.kind}.norm", f"is {norm!r}", "give Linf or L2")
+        _check(attack, options, self.kind)
         self.attack, self.loss, self.options = attack, loss, options
         self.ball = _BALLS[norm]
 
@@ -102,6 +106,27 @@ class Captum(Misleading):
         found = _within(self.attack, left, start, y, self.loss, self.options)
         left.record(found, left.damage(left.outputs(found)))
         left.close()
+
+
+def _check(attack: Any, options: dict[str, Any], kind: str) -> None:
+    """ConfigError for options that this attack would fail by, or heed in no way."""
+    given = dict(options)
+    if not hasattr(attack, "perturb"):
+        return  # told in whole where it is run
+    known = inspect.signature(attack.perturb).parameters
+    if "norm" not in known and given.pop("norm", "Linf") != "Linf":
+        fix = "give PGD, or leave the norm out"
+        raise ConfigError(f"{kind}.norm", f"is L2, and {_name(attack)} moves in Linf only", fix)
+    free = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    if unknown := [name for name in given if name not in known and not free]:
+        fix = close_to(unknown[0], [name for name in known if name not in ("self", *_OURS)])
+        raise ConfigError(f"{kind}.{unknown[0]}", f"is no option of {_name(attack)}", fix)
+    if "step_num" in given:
+        checked.count(f"{kind}.step_num", given["step_num"], 1)
+    if "step_size" in given and not is_positive(given["step_size"]):
+        raise ConfigError(
+            f"{kind}.step_size", f"is {given['step_size']!r}", "give a positive number"
+        )
 
 
 def _within(

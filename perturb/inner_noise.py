@@ -17,6 +17,7 @@ from ringtest.condition import condition
 from ringtest.data import AuditData
 from ringtest.intervene import Edit, editing
 from ringtest.measure import NotMeasurable
+from ringtest.perturb import weight_norm
 from ringtest.perturb.disturbance import Disturbance, edited, reweighted, seed_from
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class WeightNoise(Noise):
     Severity: expected length of the noise on a filter (a row of the matrix: all that feeds one
     unit), over the length of the filter. So a unit that is made larger, and is read by smaller
     weights, is disturbed as before. Biases and the gains of normalisations stay as they are, and so
-    does a filter of zeros. Models of one architecture get the same draws.
+    does a filter of zeros. Under ``weight_norm`` the weight is disturbed that its two parts make.
+    Models of one architecture get the same draws.
 
     It is no measure of quality: of two networks with one and the same output the one with the worse
     code may bear more. See ``noise.weight_matched``.
@@ -68,16 +70,19 @@ class WeightNoise(Noise):
 
     def noisy(self, model: Model) -> Strengths:
         """Noise of strength 1 is drawn once, and added in any strength."""
-        found = matrices(model)
+        assert model.module is not None
+        found, lengths = matrices(model), weight_norm.lengths(model.module)
+        held = {name: p.detach() for name, p in model.module.named_parameters()}
         moves = {
             name: _filter_noise(weight, blocks.generator(self._seed, number))
             for number, (name, weight) in enumerate(found.items())
         }
 
         def at(strength: float) -> Model:
-            return reweighted(
-                model, {name: w.detach() + strength * moves[name] for name, w in found.items()}
-            )
+            new = {name: w.detach() + strength * moves[name] for name, w in found.items()}
+            for name, length in lengths.items():
+                new[name], new[length] = weight_norm.split(new[name], held[name], held[length])
+            return reweighted(model, new)
 
         return at
 
@@ -145,12 +150,18 @@ class ActivationNoise(Noise):
 
 
 def matrices(model: Model) -> dict[str, Tensor]:
-    """Weight matrices and kernels of a model by name, in their order; copies of one count once."""
+    """Weight matrices and kernels of a model by name, in their order; copies of one count once.
+
+    One under ``weight_norm`` stands under the name of its direction.
+    """
     assert model.module is not None
+    held = dict(model.module.named_parameters())
+    lengths = weight_norm.lengths(model.module)
+    parts = set(lengths.values())
     return {
-        name: p
-        for name, p in model.module.named_parameters()
-        if p.ndim > 1 and p.is_floating_point()
+        name: weight_norm.joined(p, held[lengths[name]]) if name in lengths else p
+        for name, p in held.items()
+        if name not in parts and p.ndim > 1 and p.is_floating_point()
     }
 
 

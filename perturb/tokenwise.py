@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ringtest.perturb.geometry import L2
+from ringtest.perturb.geometry import L2, by_row
 
 
 class TokenL2(L2):
@@ -30,7 +30,8 @@ class TokenL2(L2):
         """Every token drawn towards its centre onto its sphere: the nearest point."""
         offset = point - self.centre
         length = _lengths(self._scaled(offset))
-        factor = (self.eps / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1)
+        eps = by_row(self.eps, length) if isinstance(self.eps, Tensor) else self.eps
+        factor = (eps / length.clamp(min=torch.finfo(length.dtype).tiny)).clamp(max=1)
         return self.centre + offset * factor
 
     def _unit_vector(self, way: Tensor) -> Tensor:

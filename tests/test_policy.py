@@ -55,7 +55,7 @@ def test_the_ends_of_what_can_be_meant():
 @pytest.mark.parametrize(
     "values",
     [("", 0.1), ("m", math.nan), ("m", math.inf), ("m", True), ("m", "0.1"), ("m", 0.1, ""),
-     ("m", 0.1, "clean", 3), (3, 0.1), ("m", HUGE)],
+     ("m", 0.1, "clean", 3), ("m", 0.1, None, None, ""), (3, 0.1), ("m", HUGE)],
 )  # fmt: skip
 def test_a_gate_asks_for_a_number_somewhere(values):
     with pytest.raises(ConfigError, match="gate"):

@@ -608,6 +608,37 @@ def test_gates_speak_of_conditions_and_slices():
     assert ask("probe.slice_transfer", 0.1) == "pass"
 
 
+def test_a_gate_can_speak_of_one_statistic_of_several():
+    """A censored median must not hide a mean that is known, nor shares be held to an eps."""
+    of = {"headline": False, "condition": "clean", "measure": "attack.minimal"}
+    rows = [
+        *good(),
+        row(None, 0.0, statistic="mean up to 0.3", **of),
+        row(None, math.nan, statistic="median", **of),
+        row(None, 0.5, statistic="accuracy at eps 0.1", **of),
+    ]
+
+    def ask(statistic):
+        gate = Gate("attack.minimal", 0.1, statistic=statistic)
+        (check,) = (c for c in decide(rows, Policy(gates=(gate,))).checks if c.kind == "gate")
+        return check.status, check.name
+
+    assert ask("mean*") == ("pass", "attack.minimal mean*")
+    assert ask("median")[0] == "inconclusive"
+    assert ask("acc*")[0] == ask(None)[0] == "fail"
+    assert ask("mode")[0] == "error"
+
+
+def test_a_gate_without_a_statistic_is_stored_as_ever():
+    """Else every stored policy with a gate would have another hash."""
+    plain, one = (Policy(gates=(Gate("m", 0.1, statistic=s),)) for s in (None, "mean*"))
+    assert plain.as_dict()["gates"] == [
+        {"measure": "m", "margin": 0.1, "condition": None, "slice": None}
+    ]
+    assert Policy.from_dict(one.as_dict()) == one
+    assert one.hash != plain.hash
+
+
 def test_a_policy_survives_json_and_its_hash_tells_policies_apart():
     p = Policy(overrides={"a": 0.2}, gates=(Gate("x", 0.1, "clean", "a=b"),))
     assert Policy.from_dict(p.as_dict()) == p

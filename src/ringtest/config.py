@@ -117,6 +117,9 @@ class GateTable(Table):
         description="condition id or glob; else each measure's headlines, or its clean rows",
     )
     slice: str | None = Field(None, min_length=1, description="column=value or glob; else all rows")
+    statistic: str | None = Field(
+        None, min_length=1, description='statistic or glob, such as "mean*"; else all of a measure'
+    )
 
     def gate(self) -> Gate:
         """The same for the policy."""

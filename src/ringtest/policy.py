@@ -48,13 +48,22 @@ class Gate:
     """Condition id or glob; None: each measure's headline rows, or clean ones if it has none."""
     slice: str | None = None
     """``column=value`` or glob; None: all rows together, or whole columns where they are judged."""
+    statistic: str | None = None
+    """Statistic or glob, for a measure that gives several, such as ``mean*``; None: all of them."""
 
     def __post_init__(self) -> None:
         checked.text("gate.measure", self.measure)
         checked.number(f"gate {self.measure!r}.margin", self.margin)
-        for name in ("condition", "slice"):
+        for name in ("condition", "slice", "statistic"):
             if getattr(self, name) is not None:
                 checked.text(f"gate {self.measure!r}.{name}", getattr(self, name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, as those of the policy."""
+        out = asdict(self)
+        if self.statistic is None:
+            del out["statistic"]
+        return out
 
     def matches(self, rows: list[Measurement]) -> list[int]:
         """Indices of the rows that the gate speaks of."""
@@ -62,6 +71,7 @@ class Gate:
             i
             for i, r in enumerate(rows)
             if fnmatchcase(r.measure, self.measure)
+            and (self.statistic is None or fnmatchcase(r.statistic, self.statistic))
             and (
                 # A headline with a slice is that of a whole group column.
                 (r.slice is None or r.headline)
@@ -259,7 +269,7 @@ class Policy:
         """
         out: dict[str, Any] = {name: getattr(self, name) for name in FIRST}
         out["overrides"] = dict(self.overrides)
-        out["gates"] = [asdict(g) for g in self.gates]
+        out["gates"] = [g.as_dict() for g in self.gates]
         if self.require:
             out["require"] = list(self.require)
         if self.inconclusive != "exit3":

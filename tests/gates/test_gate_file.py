@@ -25,6 +25,11 @@ measure = "outputs.score"
 condition = "noise.*"
 margin = 0.05
 
+[[gate]]
+measure = "attack.minimal"
+statistic = "mean*"
+margin = 0.01
+
 [[waiver]]
 id = "CI-7"
 match = { measure = "similarity.cka", student = "tiny*" }
@@ -53,7 +58,10 @@ def test_everything_that_a_gate_file_can_say(load):
         alpha=0.01,
         min_n=200,
         overrides={"similarity.*": 0.1, "outputs.score": 0.02},
-        gates=(Gate("outputs.score", 0.05, "noise.*"),),
+        gates=(
+            Gate("outputs.score", 0.05, "noise.*"),
+            Gate("attack.minimal", 0.01, statistic="mean*"),
+        ),
         require=("function", "global geometry"),
         inconclusive="warn",
         waivers=(

@@ -13,7 +13,7 @@ from ringtest import evidence, tasks
 from ringtest.condition import conditions
 from ringtest.data import AuditData
 from ringtest.evidence import Evidence, Wanted
-from ringtest.measure import Setting, measures
+from ringtest.measure import NotMeasurable, Setting, measures
 from ringtest.model import Model, evaluating
 from ringtest.trial import prepare
 
@@ -123,6 +123,31 @@ def test_without_all_directions_a_layer_is_constant(id_: str, k: int) -> None:
     found = looked(id_, k, model(at, Readout()), at)
     assert (found.last == found.last[0]).all()
     assert not np.isfinite(decoded(found, at).estimate.value)
+
+
+@pytest.mark.parametrize("id_", ["ablate.units", "ablate.directions", "ablate.subspace"])
+def test_a_dead_layer_has_not_survived(id_: str) -> None:
+    class Dead(nn.Module):
+        """Constant but for rounding, in the layer that its head reads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(D, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(1000 + 1e-6 * x[:, :1] * torch.ones(D))
+            return out
+
+    at = rows()
+    condition: Any = conditions[id_].make(severity=1)
+    condition.fit([], at, torch.Generator().manual_seed(0))
+    with pytest.raises(NotMeasurable, match=r"no unit in layer .* that varies"):
+        condition.subject(model(at, Dead()))
+    # One unit that varies is something to lose.
+    one = Readout()
+    one.mix = torch.zeros(D, D)
+    one.mix[3, 3] = 1
+    looked(id_, 1, model(at, one), at)
 
 
 def test_a_unit_that_was_a_direction_leaves_nothing_for_a_probe_to_standardise() -> None:

@@ -159,6 +159,17 @@ def test_every_token_has_the_euclidean_ball_of_a_row() -> None:
     assert (~ball.holds(far, torch.float32)).nonzero().flatten().tolist() == [3]
 
 
+def test_rows_may_have_budgets_of_their_own() -> None:
+    centre, point = torch.randn(2, 5, 5, 4, generator=rng())
+    eps = torch.tensor([0.1, 0.5, 1.0, 2.0, 0.01])
+    ball = TokenL2(centre, torch.ones(()), eps, None)
+    found = ball.project(point)
+    for row, size in enumerate(eps):
+        alone = TokenL2(centre[[row]], torch.ones(()), float(size), None)
+        torch.testing.assert_close(found[[row]], alone.project(point[[row]]))
+    assert ball.holds(found, torch.float32).all()
+
+
 def test_a_linear_model_falls_as_far_as_it_can() -> None:
     """Each free token moves by eps along the difference of two weights: margins fall by known."""
     net, at = seeded(lambda: Linear(classes=2)), data()

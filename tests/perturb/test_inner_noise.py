@@ -134,6 +134,66 @@ def test_weight_noise_has_its_length_on_every_filter() -> None:
     assert (seen[str(wide[0])][7] == 0).all()
 
 
+def _directed(form: Any, dim: int | None) -> nn.Module:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    with torch.no_grad():
+        net[3].weight[1] = 0
+    if form is not None:
+        for at in (0, 3):
+            form(net[at], dim=dim)
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize("dim", [0, 1, None])
+@pytest.mark.parametrize("form", ["parametrisation", "hook"])
+def test_a_weight_under_weight_norm_is_disturbed_as_the_plain_one(
+    form: str, dim: int | None
+) -> None:
+    """One function in two forms is one network: noise must not tell them apart."""
+    make = {
+        "parametrisation": nn.utils.parametrizations.weight_norm,
+        "hook": nn.utils.weight_norm,
+    }[form]
+    at = data("cnn")
+    nets = [built(lambda given=given: _directed(given, dim)) for given in (None, make)]
+    if dim == 0:
+        # Its direction was 0 / 0: give it one, and the length 0.
+        held = dict(nets[1].named_parameters())
+        for end, other in ((".original1", ".original0"), ("_v", "_g")):
+            for name in [n for n in held if n.endswith(end) and n.startswith("3.")]:
+                with torch.no_grad():
+                    held[name][1] = 1
+                    held[name.removesuffix(end) + other][1] = 0
+    plain, directed = (model(net, at, name) for net, name in zip(nets, "ab", strict=True))
+    assert [w.shape for w in matrices(plain).values()] == [
+        w.shape for w in matrices(directed).values()
+    ]
+    found = looked(conditions["noise.weight"].make(severity=0.5), [plain, directed], at).evidence
+    assert not found["a"].failed + found["b"].failed
+    clean = looked(conditions["clean"].make(), [plain, directed], at).evidence
+    torch.testing.assert_close(clean["a"].outputs, clean["b"].outputs)
+    assert (clean["a"].outputs - found["a"].outputs).abs().max() > 0.05
+    torch.testing.assert_close(found["a"].outputs, found["b"].outputs, rtol=1e-4, atol=1e-4)
+
+
+def test_names_alone_make_no_weight_norm() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w_v, self.w_g = nn.Parameter(torch.randn(3, 6)), nn.Parameter(torch.ones(()))
+            self.b_v, self.b_g = nn.Parameter(torch.randn(3)), nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.w_g * (x @ self.w_v.T) + self.b_v * self.b_g
+
+    at, net = data("mlp"), built(Gated)
+    own = model(net, at)
+    assert list(matrices(own)) == ["w_v"]
+    assert matrices(own)["w_v"] is net.w_v
+    assert not looked(conditions["noise.weight"].make(severity=0.5), [own], at).evidence["m"].failed
+
+
 def test_tied_weights_are_disturbed_once_and_stay_tied() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:

@@ -192,7 +192,8 @@ def _worst(statuses: set[GateStatus]) -> GateStatus:
 
 def _gate(gate: Gate, rows: tuple[Measurement, ...], desk: Desk) -> Check:
     found = _gate_rows(gate, rows, desk.policy)
-    where = " ".join(filter(None, ["on " + gate.condition if gate.condition else "", gate.slice]))
+    on = "on " + gate.condition if gate.condition else None
+    where = " ".join(filter(None, [gate.statistic, on, gate.slice]))
     name = f"{gate.measure} {where}".strip()
     status: CheckStatus
     mode = desk.policy.inconclusive
@@ -200,7 +201,8 @@ def _gate(gate: Gate, rows: tuple[Measurement, ...], desk: Desk) -> Check:
         status = undecided(mode, measured=False)
         message = "this student has no such row, others of the set have"
     elif not found:
-        status, message = "error", "matches no row: mend measure, condition or slice of the gate"
+        status = "error"
+        message = "matches no row: mend measure, condition, slice or statistic of the gate"
     else:
         excuses = {i: desk.excuse(rows[i]) for i, s in found.items() if s != "pass"}
         left = {i: s for i, s in found.items() if not excuses.get(i)}
