@@ -41,6 +41,7 @@ FEWER: Final = {
     "probe.logistic": 4, "probe.v_information": 4, "probe.code_length": 4, "probe.mdl": 4,
     "structure.entanglement": 4, "usage.attribution": 4, "usage.sensitivity": 4,
     "usage.infidelity": 4,
+    "attack.minimal": 2, "attack.minimal_l2": 2, "certify.smoothing": 2,
 }  # fmt: skip
 """Of those that take longest, the first so many, and at one place alone."""
 ONE_PLACE: Final = {"similarity.layer_matching": "off support"}
@@ -139,7 +140,7 @@ def harms(asked: Asked) -> list[dict[str, Any]]:
     return found
 
 
-_WANTED: Final = Wanted(outcomes=True, sample=True, layers=True, model=True)
+_WANTED: Final = Wanted(outcomes=True, sample=True, layers=True, model=True, teacher=True)
 
 
 def _case(world: World, asked: Asked) -> Case:
