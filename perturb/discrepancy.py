@@ -74,8 +74,7 @@ class Discrepancy(GradientAttack):
 
     def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """As every attack. Raises NotMeasurable for a member that is the whole teacher."""
-        assert isinstance(model, Model)
-        rest = others(self._members, model.name, rng.initial_seed())
+        rest = others(self._members, getattr(model, "name", ""), rng.initial_seed())
         if not rest:
             raise NotMeasurable("is the only member: there is no other to drive it away from")
         return super().batch(Both(model, rest), x, y, rng)

@@ -100,7 +100,7 @@ def schema() -> Schema:
             "model": _model(),
             "verdict": _verdict(),
             "policy": _policy(),
-            "gate": _dataclass(Gate, margin={"type": "number"}),
+            "gate": _gate(),
             "waiver": _dataclass(Waiver, expires={"type": "string", "format": "date"}),
             "shipped": _dataclass(Shipped, harm={"type": "number"}, family={"type": "integer"}),
         },
@@ -125,6 +125,12 @@ def _dataclass(cls: type, **better: Schema) -> Schema:
     """The schema of a dataclass by its field types; ``better`` replaces single fields."""
     found = {f.name: _FIELD_TYPES[str(f.type)] for f in fields(cls)}
     return _object(**{**found, **better})
+
+
+def _gate() -> Schema:
+    """A statistic came after the first schema, and is there only where one is named."""
+    found = _dataclass(Gate, margin={"type": "number"}, statistic=TEXT)
+    return {**found, "required": [name for name in found["required"] if name != "statistic"]}
 
 
 def _policy() -> Schema:

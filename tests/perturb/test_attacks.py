@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ringtest import tasks
+from ringtest.beside import others
 from ringtest.condition import conditions
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError, SubjectError
@@ -112,7 +113,7 @@ def model(kind: str, seed: int = 3, seen: list[Any] | None = None) -> Any:
         out: Tensor = net(x)
         return out
 
-    return SimpleNamespace(logits=logits, gradients=True, mask=mask)
+    return SimpleNamespace(name=f"{kind} {seed}", logits=logits, gradients=True, mask=mask)
 
 
 def data(kind: str, task: str) -> AuditData:
@@ -186,18 +187,18 @@ def apart(row: Row, kind: str, at: AuditData, x: Tensor) -> Tensor:
     """(n,) how far model and teacher were driven apart."""
     with torch.no_grad():
         z = model(kind).logits(x).double()
-        members = teacher(kind, row.task, at)
-        others = [m.logits(x).double() for m in members]
-        clean = torch.stack([m.logits(at.inputs).double() for m in members])
+        # As many as a member is held against: of two one, by the seed of ``run``.
+        (member,) = others(teacher(kind, row.task, at), "", rng(2).initial_seed())
+        other, clean = member.logits(x).double(), member.logits(at.inputs).double()
     if row.task == "regression":
-        return ((z - sum(others) / 2) / torch.as_tensor(at.targets).std(0, False)).square().mean(1)
+        return ((z - other) / torch.as_tensor(at.targets).std(0, False)).square().mean(1)
     if row.task == "embedding":
-        return 1 - torch.cosine_similarity(z, sum(others) / 2, dim=1)
-    p, q = sum(o.softmax(1) for o in others) / 2, z.softmax(1)
+        return 1 - torch.cosine_similarity(z, other, dim=1)
+    p, q = other.softmax(1), z.softmax(1)
     kl = (p * (p / q).log()).sum(1)
     if row.id == "attack.discrepancy":
         return kl
-    word = clean.softmax(2).mean(0).argmax(1)
+    word = clean.argmax(1)
     assert (p.argmax(1) == word).all(), "the teacher gave way"
     return kl / (1 + kl) + (z.argmax(1) != word)
 
