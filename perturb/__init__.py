@@ -46,7 +46,8 @@ The last two rows are made by the user of callables and objects, and handed to
 Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the
 budget), ``ascent`` (the search over runs), ``geometry`` and ``sparse`` (balls of three norms inside
 the bounds), ``tokenwise`` (a ball for each token), ``schedules`` (how far a step goes), ``losses``
-(what is climbed), ``scale`` (the units of eps). ``typos`` holds what may become of a letter.
+(what is climbed), ``scale`` (the units of eps). ``bench`` runs one attack after another on one
+model, for the checks of ``masking``. ``typos`` holds what may become of a letter.
 Each can be asked to try harder: ``PGD(severity=0.1, steps=50, restarts=5)``.
 
 What changes a model inside shares ``disturbance`` (the model is never written to) and ``matching``

@@ -20,7 +20,7 @@ from ringtest.perturb.scale import counted, eps_unit, is_positive
 from ringtest.perturb.schedules import AdaptiveStep, FixedStep, Schedule
 
 if TYPE_CHECKING:
-    from ringtest.model import Model
+    from ringtest.model import Model, Role
 
 Run = tuple[AnyLoss, tuple[Tensor, ...]]
 """What one run climbs, and the (b, ...) aims that it reads besides the outputs."""
@@ -94,6 +94,10 @@ class Attack(Condition):
         self._bounds = data.bounds
         self._unit = eps_unit(data)
         self.subjects = subjects
+
+    def given(self, role: Role) -> list[Model]:
+        """The models of one role that the audit was given."""
+        return [m for m in self.subjects if m.role == role]
 
     def but(self, **options: Any) -> Self:
         """The same attack, fitted where this one is, with other values of its attributes."""

@@ -67,14 +67,13 @@ class Discrepancy(GradientAttack):
     rate = 0.0
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Take the unit of eps and the members."""
+        """Take the unit of eps and the task."""
         super().fit(subjects, data, rng)
-        self._members = [m for m in subjects if m.role == "member"]
-        self._task = self._members[0].task
+        self._task = self.given("member")[0].task
 
     def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """As every attack. Raises NotMeasurable for a member that is the whole teacher."""
-        rest = others(self._members, getattr(model, "name", ""), rng.initial_seed())
+        rest = others(self.given("member"), getattr(model, "name", ""), rng.initial_seed())
         if not rest:
             raise NotMeasurable("is the only member: there is no other to drive it away from")
         return super().batch(Both(model, rest), x, y, rng)

@@ -67,7 +67,7 @@ class Disturbance(Condition):
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Take the data, and the seed of what is drawn once for all models."""
         self._data = data
-        self._seed = seed_from(rng)
+        self._seed = blocks.seed_from(rng)
 
     def beyond(self, model: Model) -> str | None:
         """It has no layers that could be changed."""
@@ -115,8 +115,3 @@ def edited(model: Model, edits: Callable[[], Iterable[tuple[Layer, Edit]]]) -> M
             return module(*args, **kwargs)
 
     return replace(model, function=run)
-
-
-def seed_from(rng: torch.Generator) -> int:
-    """A seed for generators of one's own."""
-    return int(torch.randint(2**62, (), generator=rng, device=rng.device))

@@ -18,7 +18,7 @@ from ringtest.data import AuditData
 from ringtest.intervene import Edit, editing
 from ringtest.measure import NotMeasurable
 from ringtest.perturb import weight_norm
-from ringtest.perturb.disturbance import Disturbance, edited, reweighted, seed_from
+from ringtest.perturb.disturbance import Disturbance, edited, reweighted
 
 if TYPE_CHECKING:
     from ringtest.model import Model
@@ -109,7 +109,7 @@ class ActivationNoise(Noise):
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The inputs as they are; the noise of this block is drawn from here on."""
-        self._block = seed_from(rng)
+        self._block = blocks.seed_from(rng)
         return x
 
     def clean(self, model: Model) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ringtest import blocks, margins
+from ringtest import blocks, margins, rerun
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.estimate import row_mean
@@ -67,7 +67,6 @@ class InsideDiscrepancy(LayerAttack):
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Take the unit of eps; maps are made when a model is looked at."""
         super().fit(subjects, data, rng)
-        self._members = [m for m in subjects if m.role == "member"]
         self._data = data
         self._codes: dict[str, Tensor] = {}
         self._maps: dict[str, Carried] = {}
@@ -76,7 +75,7 @@ class InsideDiscrepancy(LayerAttack):
 
     def subject(self, model: Model) -> Model:
         """The model itself, once it is known how its code is carried over."""
-        other = next((m for m in self._members if m.name != model.name), None)
+        other = next((m for m in self.given("member") if m.name != model.name), None)
         if other is None:
             raise NotMeasurable("is the only member: there is no other code to drive it from")
         x, y = (self._clean(m) for m in (model, other))
@@ -115,13 +114,13 @@ class InsideDiscrepancy(LayerAttack):
         """(m, d) float64 clean codes of a sample of rows, kept for the next model."""
         if model.name not in self._codes:
             inside, rows = self.inside(model), self._data.rows
-            sample = torch.from_numpy(blocks.sample_rows(self._data.n))
-            parts = []
-            for _, part in blocks.blocks(len(sample)):
-                model.at(rows, sample[part])
-                with torch.no_grad():
-                    parts.append(inside.logits(rows.main[sample[part]]).double().cpu())
-            self._codes[model.name] = torch.cat(parts)
+            sample = blocks.sample_rows(self._data.n)
+            with torch.no_grad():
+                codes = [
+                    inside.logits(rerun.taken(model, rows, sample[part])).double().cpu()
+                    for part in blocks.parts(len(sample))
+                ]
+            self._codes[model.name] = torch.cat(codes)
         return self._codes[model.name]
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import ClassVar, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from ringtest import blocks, rerun
 from ringtest.condition import Condition
@@ -19,97 +15,11 @@ from ringtest.data import AuditData
 from ringtest.estimate import Array, row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, Reading, Setting, measure
-from ringtest.model import Model
-from ringtest.perturb import losses
-from ringtest.perturb.attack import Attack, MisleadingGradient
+from ringtest.perturb.attack import MisleadingGradient
+from ringtest.perturb.bench import Bench, Right
 from ringtest.perturb.geometry import Linf
 from ringtest.perturb.square import Square
 from ringtest.tasks import AnyTask
-
-Right = NDArray[np.bool_]
-"""(m,) whether each row is still answered rightly."""
-
-
-class Bench:
-    """One model on a few rows, attacked again and again; each attack runs once."""
-
-    def __init__(self, model: Model, attack: MisleadingGradient, at: Setting) -> None:
-        """``attack`` is fitted; its eps, steps and restarts are those that are checked."""
-        assert at.task.targets is not None
-        self.model, self.attack, self.at = model, attack, at
-        self.targets = at.task.targets[torch.from_numpy(at.rows)]
-        self._known: dict[str, Right] = {}
-        self._slopes: tuple[Array, Array] | None = None
-
-    def blocks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Which rows, their inputs and their classes."""
-        for part, x in rerun.sampled(self.model, self.at):
-            yield part, x, self.targets[part]
-
-    def under(self, name: str, attack: Attack) -> Right:
-        """Rows that an attack leaves right; the name, which seeds it, is what it is known by."""
-        return self._once(name, attack.batch)
-
-    def usual(self) -> Right:
-        """Rows that the attack leaves right: the worst case over its losses."""
-        return _always([self.alone(name) for name in self.attack.losses])
-
-    def alone(self, loss: str) -> Right:
-        """Rows that are left right with one loss."""
-        attack = self.attack.but(losses={loss: self.attack.losses[loss]})
-        return self.under(f"{loss} alone", attack)
-
-    @property
-    def other(self) -> Model | None:
-        """A model that an attack can be made on, a member if there is one; never this one."""
-        found = [m for m in self.attack.subjects if m.name != self.model.name and m.gradients]
-        return min(found, key=lambda m: m.role != "member", default=None)
-
-    def made_on(self, source: Model) -> Right:
-        """Rows that are right where the attack was made on another model."""
-
-        def made(_: Model, x: Tensor, y: Tensor, rng: torch.Generator) -> Tensor:
-            return self.attack.batch(source, x, y, rng)
-
-        return self._once(f"made on {source.name}", made, source)
-
-    def slopes(self) -> tuple[Array, Array]:
-        """(m,) largest gradient of each clean row, of cross-entropy and of the margin."""
-        if self._slopes is None:
-            found = np.empty((2, len(self.at.rows)))
-            for part, x, y in self.blocks():
-                for i, loss in enumerate((losses.cross_entropy, losses.deficit)):
-                    found[i, part] = _slope(self.model, x, y, loss).cpu().numpy()
-            self._slopes = found[0], found[1]
-        return self._slopes
-
-    def noise(self, draws: int) -> Right:
-        """Rows that are right on every one of so many points drawn uniformly from the ball."""
-
-        def drawn(model: Model, x: Tensor, _y: Tensor, rng: torch.Generator) -> Tensor:
-            return self.attack.around(model, x).start(rng).to(x.dtype)
-
-        return _always([self._once(f"noise {i}", drawn) for i in range(draws)])
-
-    def _once(
-        self,
-        name: str,
-        moved: Callable[[Model, Tensor, Tensor, torch.Generator], Tensor],
-        beside: Model | None = None,
-    ) -> Right:
-        """``beside``: another model that has to be told what goes along with the rows."""
-        if name not in self._known:
-            out = np.zeros(len(self.at.rows), dtype=bool)
-            for part, x, y in self.blocks():
-                if beside is not None:
-                    rerun.inputs(beside, self.at, self.at.rows[part])
-                rng = blocks.generator(self.at.seed, self.attack.key, "masking", name, part.start)
-                with torch.no_grad():
-                    outputs = self.model.outputs(moved(self.model, x, y, rng))
-                rerun.finite(self.model, outputs)
-                out[part] = (outputs.argmax(1).cpu() == y).numpy()
-            self._known[name] = out
-        return self._known[name]
 
 
 @dataclass(frozen=True)
@@ -124,11 +34,6 @@ class Check:
     """What a failed check says; ``{}`` is its value."""
     slack: float = 0.05
     """Up to here the mean is no failure; infinite: it is told, and refutes nothing."""
-
-
-def _always(outcomes: list[Right]) -> Right:
-    """Rows that are right every time."""
-    return reduce(operator.and_, outcomes)
 
 
 def _minus(a: Right, b: Right) -> Array:
@@ -159,15 +64,6 @@ def _none(at: Bench) -> Array:
     _, margin = at.slopes()
     usual = np.nanmedian(margin) if np.isfinite(margin).any() else np.inf
     return (at.usual() & ~(margin > TINY * usual)).astype(np.float64)
-
-
-def _slope(model: Model, x: Tensor, y: Tensor, loss: losses.Loss) -> Tensor:
-    """(b,) largest gradient of a loss over the numbers of each row."""
-    with torch.inference_mode(False), torch.enable_grad():
-        leaf = x.detach().clone().requires_grad_()
-        total = loss(model.outputs(leaf).float(), y.to(x.device)).sum()
-        (gradient,) = torch.autograd.grad(total, leaf)
-    return gradient.double().abs().flatten(1).amax(1)
 
 
 def _unsteady(at: Bench) -> Array:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 import torch
 
+from ringtest.blocks import seed_from
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError
@@ -58,7 +59,7 @@ class ChangedTexts(Condition):
             fix = "give AuditData(..., texts=..., tokenizer=...)"
             raise DataError("texts", f"are missing, and {self.key} needs them", fix)
         share = self.usual[0] if self.severity is None else self.severity
-        seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
+        seed = seed_from(rng)
         rows = zip(data.texts, data.rows.numbers.tolist(), strict=True)
         self._rows = data.tokenised(
             [self.changed(text, share, np.random.default_rng([seed, row])) for text, row in rows]

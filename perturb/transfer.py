@@ -17,7 +17,7 @@ from torch import Tensor
 from ringtest.condition import Condition, Scope, condition
 from ringtest.data import AuditData
 from ringtest.measure import NotMeasurable
-from ringtest.model import Ensemble, Model
+from ringtest.model import Ensemble
 from ringtest.perturb.ascent import Answering
 from ringtest.perturb.pgd import PGD
 
@@ -34,12 +34,6 @@ class Transfer(PGD):
     def defaults(cls, data: AuditData) -> Iterable[Condition]:  # noqa: ARG003 - protocol
         """Only where it is asked for."""
         return ()
-
-    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Take the unit of eps, and the models that attacks can be made on."""
-        super().fit(subjects, data, rng)
-        self._members = [m for m in subjects if m.role == "member"]
-        self._references = [m for m in subjects if m.role == "reference"]
 
     def batch(self, model: Answering, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The worst inputs of the source. Raises NotMeasurable where there is none to climb."""
@@ -67,7 +61,7 @@ class FromTeacher(Transfer):
 
     def made_on(self, model: Answering) -> Answering:
         """All members as one."""
-        return Ensemble(self._members)
+        return Ensemble(self.given("member"))
 
 
 @condition
@@ -86,7 +80,7 @@ class FromMember(Transfer):
 
     def made_on(self, model: Answering) -> Answering:
         """The first member that it is not."""
-        source = next((m for m in self._members if m is not model), None)
+        source = next((m for m in self.given("member") if m is not model), None)
         if source is None:
             raise NotMeasurable("is the only member: no attack can be made on another")
         return source
@@ -105,6 +99,7 @@ class FromReference(Transfer):
 
     def made_on(self, model: Answering) -> Answering:
         """The first reference."""
-        if not self._references:
+        references = self.given("reference")
+        if not references:
             raise NotMeasurable("sees nothing: the audit has no references to make the attack on")
-        return self._references[0]
+        return references[0]

@@ -38,6 +38,11 @@ def generator(seed: int, *parts: object) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *parts))
 
 
+def seed_from(rng: torch.Generator) -> int:
+    """A seed for generators of one's own."""
+    return int(torch.randint(2**62, (), generator=rng, device=rng.device))
+
+
 def row_hash(n: int, seed: int = 0) -> NDArray[np.uint64]:
     """A well-mixed 64-bit hash of every row's index (splitmix64), (n,)."""
     x = np.arange(n, dtype=np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15 + 1) % 2**64)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ringtest.blocks import seed_from
 from ringtest.errors import DataError, RingtestError
 
 
@@ -20,7 +21,7 @@ def seeded(rng: torch.Generator, device: torch.device) -> Iterator[None]:
 
     A callable that draws from them sees the block's seed, the same for every model.
     """
-    seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
+    seed = seed_from(rng)
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - put back
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
