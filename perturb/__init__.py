@@ -60,6 +60,8 @@ minimal         ``attack.minimal``, ``attack.minimal_l2``: the smallest eps that
                 breaks a row, and accuracy over eps
 masking         ``attack.masking``, ``attack.masking_search``: whether an attack
                 fails because gradients are masked; read under ``attack.pgd``
+single_runs     ``attack.single_runs``: accuracy under single runs of an attack,
+                on average and at the worst of each row
 smoothing       ``certify.smoothing``: certified radii of the model under noise
 displacement    ``representation.displacement``: how far each layer moves
 representation  ``representation.guided``: how near ``attack.guide`` came

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from functools import reduce
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +18,13 @@ from ringtest.measure import Setting
 from ringtest.model import Model
 from ringtest.perturb import losses
 from ringtest.perturb.attack import Attack, MisleadingGradient
+from ringtest.perturb.geometry import L2, Ball, Linf
+from ringtest.perturb.sparse import L1
+
+ORDERS: Final[dict[type[Ball], float]] = {Linf: torch.inf, L2: 2, L1: 1}
+"""Of the norms, as :func:`torch.linalg.vector_norm` counts them."""
+ROUNDING: Final = 1e-4
+"""Share of eps, or of the range, by which an example may lie outside in float32."""
 
 Right = NDArray[np.bool_]
 """(m,) whether each row is still answered rightly."""
@@ -31,6 +39,7 @@ class Bench:
         self.model, self.attack, self.at = model, attack, at
         self.targets = at.task.targets[torch.from_numpy(at.rows)]
         self._known: dict[str, Right] = {}
+        self._stray: dict[str, Right] = {}
         self._slopes: tuple[Array, Array] | None = None
 
     def blocks(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -50,6 +59,19 @@ class Bench:
         """Rows that are left right with one loss."""
         attack = self.attack.but(losses={loss: self.attack.losses[loss]})
         return self.under(f"{loss} alone", attack)
+
+    def runs(self, draws: int) -> list[Right]:
+        """Rows that each single run leaves right: every loss from so many random starts."""
+        out, draws = [], draws if self.attack.random_start else 1
+        for loss, climbed in self.attack.losses.items():
+            once = self.attack.but(losses={loss: climbed}, restarts=1)
+            out += [self.under(f"{loss} run {i}", once) for i in range(draws)]
+        return out
+
+    def outside(self) -> Right:
+        """Rows of which an example made by the attack lies outside eps or the bounds."""
+        self.usual()
+        return reduce(operator.or_, [self._stray[f"{name} alone"] for name in self.attack.losses])
 
     @property
     def other(self) -> Model | None:
@@ -92,16 +114,36 @@ class Bench:
         """``beside``: another model that has to be told what goes along with the rows."""
         if name not in self._known:
             out = np.zeros(len(self.at.rows), dtype=bool)
+            stray = np.zeros_like(out)
             for part, x, y in self.blocks():
                 if beside is not None:
                     rerun.inputs(beside, self.at, self.at.rows[part])
                 rng = blocks.generator(self.at.seed, self.attack.key, "masking", name, part.start)
                 with torch.no_grad():
-                    outputs = self.model.outputs(moved(self.model, x, y, rng))
+                    point = moved(self.model, x, y, rng)
+                    outputs = self.model.outputs(point)
                 rerun.finite(self.model, outputs)
                 out[part] = (outputs.argmax(1).cpu() == y).numpy()
-            self._known[name] = out
+                stray[part] = self._strayed(x, point).cpu().numpy()
+            self._known[name], self._stray[name] = out, stray
         return self._known[name]
+
+    def _strayed(self, x: Tensor, point: Tensor) -> Tensor:
+        """(b,) whether points lie outside, by another arithmetic than the attack's own."""
+        unit = self.attack.around(self.model, x).unit.double().expand_as(x)
+        offset = (point.double() - x.double()).flatten(1)
+        free = (unit > 0).flatten(1)
+        length = torch.linalg.vector_norm(
+            torch.where(free, offset / unit.flatten(1).where(free, 1.0), 0.0),
+            ORDERS[self.attack.ball],
+            dim=1,
+        )
+        kept = (length <= self.attack.eps * (1 + ROUNDING)) & ((offset == 0) | free).all(1)
+        if (bounds := self.at.data.bounds) is not None:
+            slack = ROUNDING * (bounds[1] - bounds[0])
+            kept &= ((point >= bounds[0] - slack) & (point <= bounds[1] + slack)).flatten(1).all(1)
+        strayed: Tensor = ~kept
+        return strayed
 
 
 def _always(outcomes: list[Right]) -> Right:

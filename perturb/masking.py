@@ -76,6 +76,10 @@ def _unsteady(at: Bench) -> Array:
     return out
 
 
+def _outside(at: Bench) -> Array:
+    return at.outside().astype(np.float64)
+
+
 def _noise(at: Bench) -> Array:
     return _minus(at.usual(), at.noise(NOISES))
 
@@ -174,13 +178,15 @@ class Masking(Checks):
     - one step: accuracy under all steps less that under one step from the clean row.
     - larger eps: accuracy under twice the eps less that under eps.
     - unsteady outputs: rows that are not answered alike in two passes; fails above 0.
+    - outside: rows of which an example lies outside eps or the bounds, counted anew by plain
+      arithmetic; fails above 0.
 
     A temperature hides gradients from cross-entropy (CE) and not from DLR. Of a gradient the
     largest number counts. Alike are log-probabilities within
     1e-3, absolute and relative.
 
     Where one fails, the model's score under the attack is not measurable, and the reason says
-    which. That an attack keeps eps and bounds is asserted on every example that it makes.
+    which.
 
     Source: Carlini et al. 2019, arXiv:1902.06705, section 4; Athalye et al. 2018, arXiv:1802.00420.
     """
@@ -197,6 +203,7 @@ class Masking(Checks):
         Check("one step", _one_step, "one step is stronger than many by {}"),
         Check("larger eps", _twice, "accuracy rises by {} under twice the eps"),
         Check("unsteady outputs", _unsteady, "{} of rows are answered differently twice", 0.0),
+        Check("outside", _outside, "{} of examples lie outside eps or the bounds", 0.0),
     )
 
 

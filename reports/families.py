@@ -229,6 +229,7 @@ FAMILIES: Final = (
             Panel("attack.minimal", "dots"),
             Panel("attack.minimal_l2", "dots"),
             Panel("certify.smoothing", "dots"),
+            Panel("attack.single_runs", "dots"),
             Panel("attack.masking", "dots", zero="as it should be"),
             Panel("attack.masking_search", "dots", zero="as it should be"),
         ),

@@ -52,6 +52,7 @@ MEASURE: Final = {
     "noise.strength": "noise at equal movement",
     "attack.minimal": "smallest eps that breaks",
     "attack.minimal_l2": "smallest eps that breaks, L2",
+    "attack.single_runs": "single runs of an attack",
     "attack.masking": "masked gradients",
     "attack.masking_search": "masked gradients, by search",
     "certify.smoothing": "certified radius under noise",

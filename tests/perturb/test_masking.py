@@ -287,3 +287,22 @@ def test_a_masked_member_leaves_nothing_to_compare_with(some: Callable[..., Any]
     assert row.status == "not_measurable"
     assert "gradients are masked" in row.reason
     assert not row.reason.startswith("student")
+
+
+def test_examples_outside_the_budget_are_counted_by_another_arithmetic(
+    some: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack's own check is switched off, and its examples leave the ball or the bounds."""
+    net, x, y = some()
+    honest = PGD.batch
+
+    def too_far(self: Any, model: Any, x: Tensor, y: Any, rng: Any) -> Tensor:
+        out = honest(self, model, x, y, rng)
+        out[0] = (x[0] + 1.5 * self.eps).clamp(0, 1)
+        out[1] = out[1] - 0.01 * (out[1] == 0)
+        return out
+
+    monkeypatch.setattr(PGD, "batch", too_far)
+    found, why = checked(net, x, y, CHEAP, PGD(severity=0.1))
+    assert found["outside"] == pytest.approx(0.02)
+    assert "0.02 of examples lie outside eps or the bounds" in why
