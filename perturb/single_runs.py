@@ -56,8 +56,7 @@ class SingleRuns(ModelMeasure):
         assert isinstance(at.condition, MisleadingGradient)
         runs = np.stack(Bench(model, at.condition, some).runs(self.draws))
         units = some.sample_units
-        average = runs.sum(0) / len(runs)
         return [
-            Reading(row_mean(average, units), "average run"),
-            Reading(row_mean(runs.all(0).astype(np.float64), units), "worst run of each row"),
+            Reading(row_mean(runs.mean(0), units), "average run"),
+            Reading(row_mean(runs.min(0).astype(np.float64), units), "worst run of each row"),
         ]
