@@ -49,12 +49,16 @@ def conditions_of(comparator: Any) -> list[Condition]:
 def _own(info: Any, name: str) -> Condition:
     def attack(forward: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
         with quiet():
-            found: Tensor = disarmed(info.attack_fn, forward).perturb(
-                x, target=y.long(), **info.attack_kwargs
+            found: Tensor = _disarmed(info, forward).perturb(
+                x, **{"target": y, **info.attack_kwargs}
             )
         return found
 
     return Against(attack, name)
+
+
+def _disarmed(info: Any, forward: Callable[[Tensor], Tensor]) -> Any:
+    return disarmed(info.attack_fn, forward, norm=info.attack_kwargs.get("norm", "Linf"))
 
 
 def _shared(info: Any, name: str) -> Condition:
@@ -84,7 +88,7 @@ def compared(
     made = copy.copy(comparator)
     made.forward_func, made.summary_results = forward, {}
     made.attacks = {
-        name: info._replace(attack_fn=disarmed(info.attack_fn, forward))
+        name: info._replace(attack_fn=_disarmed(info, forward))
         if is_attack(info.attack_fn)
         else info
         for name, info in comparator.attacks.items()
@@ -111,7 +115,8 @@ def _sum(value: Any, rows: int) -> Any:
         return value * rows
     if len(value) not in (1, rows):
         raise ConfigError("metric", f"gave {len(value)} values for {rows} rows", "give one a row")
-    return value.double().sum(0) * (rows if len(value) == 1 else 1)
+    # With its graph, the memory would grow with the batches.
+    return value.detach().double().sum(0) * (rows if len(value) == 1 else 1)
 
 
 def _map(function: Callable[..., Any], first: Any, *others: Any) -> Any:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ringtest import checked
-from ringtest.callables import without_gradients
+from ringtest.callables import same_form, without_gradients
 from ringtest.condition import condition
 from ringtest.errors import ConfigError, close_to
 from ringtest.perturb import losses
@@ -154,8 +154,8 @@ def _within(
     else:
         given = {k: v for k, v in options.items() if k != "norm"} | {"epsilon": ball.eps}
     with quiet():
-        found: Tensor = made.perturb(centre, target=y, mask=mask, **given)
-    return ball.box(found.detach() * unit)
+        found = made.perturb(centre, target=y, mask=mask, **given)
+    return ball.box(same_form(found, centre, f"attack {_name(attack)}") * unit)
 
 
 def _along(ball: Ball, unit: Tensor) -> Callable[..., tuple[Tensor, ...]]:
@@ -171,13 +171,18 @@ def _along(ball: Ball, unit: Tensor) -> Callable[..., tuple[Tensor, ...]]:
     return step
 
 
-def disarmed(attack: Any, forward: Callable[[Tensor], Tensor], loss: Any = None) -> Any:
+def disarmed(
+    attack: Any, forward: Callable[[Tensor], Tensor], loss: Any = None, norm: str = "Linf"
+) -> Any:
     """A copy of an attack of captum's for one model, its loss row by row and without a threshold.
 
     Args:
         attack: FGSM or PGD of ``captum.robust``: a class, or an instance, whose bounds are kept.
         forward: (b, ...) inputs -> (b, classes) logits.
-        loss: in place of the attack's own; None: its own, or cross-entropy if it has none.
+        loss: in place of the attack's own; None: its own, or if it has none cross-entropy of
+            classes and the squared error of values.
+        norm: what ``perturb`` will be given; for L2, PGD starts in the ball and goes along the
+            gradient.
 
     Raises ConfigError for anything else. The attack itself is left as it is.
     """
@@ -190,9 +195,36 @@ def disarmed(attack: Any, forward: Callable[[Tensor], Tensor], loss: Any = None)
     if hasattr(made, "fgsm"):
         inner = made.fgsm = copy.copy(made.fgsm)
         inner.forward_func = forward
-    inner.loss_func = _by_row(loss or inner.loss_func or losses.cross_entropy)
+    inner.loss_func = _by_row(loss or inner.loss_func or _usual)
     inner.zero_thresh = 0.0
+    if norm == "L2" and inner is not made:
+        inner._perturb, made._random_point = _euclidean_step, _euclidean_point
     return made
+
+
+def _euclidean_step(
+    inputs: tuple[Tensor, ...],
+    grads: tuple[Tensor, ...],
+    size: float,
+    targeted: bool,
+    masks: tuple[Any, ...],
+) -> tuple[Tensor, ...]:
+    """Steps of a length along the gradient, in place of captum's signs."""
+    size = -size if targeted else size
+    each = zip(inputs, grads, masks, strict=True)
+    return tuple(z + size * _ball(z).steepest(z, grad * mask) for z, grad, mask in each)
+
+
+def _euclidean_point(centre: Tensor, radius: float, _norm: str, mask: Any) -> Tensor:
+    """A uniform point of each example's ball: captum's radii have the wrong shape."""
+    offset = _ball(torch.zeros_like(centre), radius).start(torch.default_generator)
+    point: Tensor = centre + offset * mask
+    return point
+
+
+def _ball(centre: Tensor, radius: float = 1.0) -> L2:
+    """Within a radius of each example, in the units that the inputs have."""
+    return L2(centre, torch.ones_like(centre[:1]), radius, None)
 
 
 def is_attack(attack: Any) -> bool:
@@ -211,13 +243,23 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def _usual(outputs: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of classes, the squared error of values."""
+    if not y.is_floating_point():
+        return losses.cross_entropy(outputs, y)
+    return (outputs - y.reshape(outputs.shape)).square().sum(1)
+
+
 def _by_row(loss: Any) -> losses.Loss:
-    if isinstance(loss, nn.modules.loss._Loss):
+    torchs = isinstance(loss, nn.modules.loss._Loss)
+    if torchs:
         loss = copy.copy(loss)
         loss.reduction = "none"
 
     def rows(outputs: Tensor, y: Tensor) -> Tensor:
         value = loss(outputs, y)
+        if torchs and value.shape == outputs.shape:
+            value = value.sum(1)  # of values, one for each column
         if not isinstance(value, Tensor) or value.shape != outputs.shape[:1]:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(

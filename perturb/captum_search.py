@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ringtest import blocks
+from ringtest.callables import same_form, seeded
 from ringtest.condition import condition
 from ringtest.errors import ConfigError
 from ringtest.perturb.callables import Against
@@ -40,7 +42,8 @@ def smallest(
 ) -> Found:
     """The smallest parameter of captum's grid that breaks each example.
 
-    The attack is called once for each parameter with all examples that still need it. With mode
+    A model is asked, for each parameter, of the examples that still need it; what is drawn for an
+    example depends on the parameter and the attempt alone, not on the model. With mode
     ``linear`` that is every parameter from the smallest on, with ``binary`` the halving of the
     grid, which is right if whatever breaks an example keeps it broken further on.
 
@@ -51,10 +54,13 @@ def smallest(
         y: (b,) classes; also the ``target`` of FGSM and PGD.
         options: further arguments of the attack, captum's ``attack_kwargs``.
 
-    Raises ConfigError for a ``preproc_fn``, which belongs into the model.
+    Raises ConfigError for a ``preproc_fn``, which belongs into the model, and steps that lead
+    nowhere; DataError for an attack that changes shape or type, or gives NaN or infinity.
     """
     if search.preproc_fn is not None:
         raise ConfigError("preproc_fn", "is given", "give a model that does it by itself")
+    if not search.arg_step > 0:  # captum would go on for ever
+        raise ConfigError("arg_step", f"is {search.arg_step!r}", "give a number above 0")
     trial = _Trial(search, forward, x, y, options or {})
     everyone = torch.arange(len(x), device=x.device)
     walk = _linear if search.mode.name == "LINEAR" else _binary
@@ -101,7 +107,12 @@ class Smallest(Against):
 
     def against(self, model: Model, x: Tensor, y: Tensor, rng: torch.Generator) -> Tensor:
         """Where the search ends for each example."""
-        return smallest(self.search, model.logits, x, y.long(), self.options).inputs
+
+        def inside(z: Tensor, rows: Tensor) -> Tensor:
+            # What is shown in the end lies within the bounds: what breaks a model has to, too.
+            return model.logits(self._inside(z), rows)
+
+        return smallest(self.search, inside, x, y.long(), self.options).inputs
 
 
 class _Trial:
@@ -115,16 +126,17 @@ class _Trial:
         self.grid = list(_grid(search))
         self.values = torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device)
         self.inputs = x.clone()
+        self._seed = blocks.seed_from(torch.default_generator)
 
     def broken(self, rows: Tensor, number: int) -> Tensor:
         """(m,) which of some examples a parameter breaks, in any attempt."""
         found = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-        for _ in range(self._search.num_attempts):
+        for attempt in range(self._search.num_attempts):
             left = (~found).nonzero()[:, 0]
             if not len(left):
                 break
             some = rows[left]
-            changed = self._attacked(some, self.grid[number])
+            changed = self._attacked(some, number, attempt)
             with torch.no_grad():
                 wrong = ~self._right(self._forward(changed, some), self._y[some])
             known = ~self.values[some].isnan()
@@ -134,13 +146,30 @@ class _Trial:
             found[left] = wrong
         return found
 
-    def _attacked(self, rows: Tensor, value: float) -> Tensor:
+    def _attacked(self, rows: Tensor, number: int, attempt: int) -> Tensor:
+        """(m, ...) some examples as an attempt changes them, whatever else was tried before."""
         attack, given = self._search.attack, dict(self._options)
-        if is_attack(attack):
-            attack = disarmed(attack, lambda z: self._forward(z, rows))
+        given[self._search.arg_name] = self.grid[number]
+        rng = blocks.generator(self._seed, number, attempt)
+        with seeded(rng, self._x.device):
+            if not is_attack(attack):
+                # All of them, so that no draw depends on which are left: no model is run for it.
+                return same_form(attack(self._x.clone(), **given), self._x, "attack")[rows]
+            norm = given.get("norm", "Linf")
+            attack = disarmed(attack, lambda z: self._forward(z, rows), norm=norm)
+            if hasattr(attack, "fgsm"):
+                attack._random_point = self._start(attack._random_point, rows)
             given.setdefault("target", self._y[rows])
-        found: Tensor = attack(self._x[rows], **given, **{self._search.arg_name: value})
-        return found.detach()
+            return same_form(attack.perturb(self._x[rows], **given), self._x[rows], "attack")
+
+    def _start(self, point: Callable[..., Tensor], rows: Tensor) -> Callable[..., Tensor]:
+        """Random starts of some examples, drawn for all of them."""
+
+        def start(centre: Tensor, radius: float, norm: str, mask: Any) -> Tensor:
+            drawn: Tensor = point(torch.zeros_like(self._x), radius, norm, 1)[rows] * mask
+            return centre + drawn
+
+        return start
 
     def _right(self, outputs: Tensor, y: Tensor) -> Tensor:
         says = self._search.correct_fn

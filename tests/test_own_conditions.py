@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import ringtest
-from ringtest import AuditData, road
+from ringtest import AuditData, road, tasks, trial
 from ringtest.cells.keys import Keys
 from ringtest.condition import Condition, conditions
-from ringtest.errors import ConfigError
+from ringtest.errors import ConfigError, DataError
+from ringtest.evidence import Wanted, gather
 from ringtest.perturb.noise import InputNoise
 from ringtest.perturb.pgd import PGD
 from ringtest.shift.unlabelled import Unlabelled
@@ -34,6 +35,10 @@ class Times(Condition):
 
     def batch(self, model: Any, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         return x * self.factor
+
+
+class Other(Times):
+    pass
 
 
 class Elsewhere(Times):
@@ -129,6 +134,10 @@ def test_a_cell_can_name_it_and_a_known_kind_can_have_another_severity() -> None
         (["noise.input"], r"conditions\[0\]: is str; give an instance"),
         ([InputNoise], r"conditions\[0\]: is the class InputNoise; give an instance"),
         ([Times(1.0), InputNoise(severity=0.1)], r"conditions\[1\]: noise.input@0.1 is looked at"),
+        (
+            [Times(1.0, severity=0.1), Other(1.0, severity=0.2)],
+            r"conditions\[1\]: test.times is a c",
+        ),
         ([Times(1.0), Times(2.0)], r"conditions\[1\]: test.times is looked at already"),
         ([Words(1.0)], r"conditions\[0\]: test.times means nothing for classification"),
         ([Elsewhere(1.0)], r"role: 'off_support' cannot be brought"),
@@ -224,3 +233,43 @@ def test_an_audit_goes_on_with_the_users_conditions(tmp_path: Path) -> None:
     first, again = (audit(Times(2.0), out=tmp_path) for _ in range(2))
     assert sum(again.data["timing"]["cached"].values()) == case(Times(2.0)).plan.cells
     assert [r.as_dict() for r in first.rows] == [r.as_dict() for r in again.rows]
+
+
+class Careless(Times):
+    """Works in place, and draws from the global state."""
+
+    scope = "own"
+
+    def batch(self, model: Any, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        assert y is not None
+        y.zero_()
+        return x.mul_(self.factor).add_(torch.rand(()))
+
+
+def looked_under(condition: Condition, given: AuditData) -> list[Any]:
+    task = tasks.make("classification", given)
+    models = [trial.prepare(n, "member", net(0), task, given) for n in "ab"]
+    found = gather(condition, models, [], given, task, Wanted(outcomes=True, sample=True), 0)
+    return [e.outputs for e in found.evidence.values()]
+
+
+def test_a_careless_condition_spoils_neither_data_nor_other_models() -> None:
+    given = data()
+    rows, targets = given.inputs.clone(), np.array(given.targets)
+    one, other = looked_under(Careless(2.0), given)
+    assert torch.equal(given.inputs, rows)
+    assert np.array_equal(given.targets, targets)
+    assert torch.equal(one, other), "the same model, shown the same"
+    torch.rand(3)
+    assert torch.equal(one, looked_under(Careless(2.0), data())[0])
+
+
+class Wrong(Times):
+    def batch(self, model: Any, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
+        return self.factor(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [lambda x: x[:5], lambda x: x / 0, lambda x: x.long()])
+def test_a_condition_that_gives_something_else_is_told(make: Any) -> None:
+    with pytest.raises(DataError, match=r"condition test\.times: (gave|turned)"):
+        looked_under(Wrong(make), data())

@@ -64,16 +64,26 @@ def changed(call: Callable[[Tensor], Any], x: Tensor, rng: torch.Generator, fiel
             raise
         except Exception as error:
             raise DataError(field, f"raised {type(error).__name__}: {error}", "mend it") from error
-    return _checked(found, x, field)
+    return same_form(found, x, field)
 
 
-def _checked(found: object, x: Tensor, field: str) -> Tensor:
+def same_form(found: object, x: Tensor, field: str) -> Tensor:
+    """What was made of (b, ...) inputs, in their type and place.
+
+    Raises DataError, naming ``field``, for another shape, floats in place of tokens or the other
+    way round, and NaN or infinity.
+    """
     if not isinstance(found, Tensor) or found.shape != x.shape:
         got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise DataError(field, f"gave {got} for inputs of shape {tuple(x.shape)}", "keep the shape")
-    if found.is_floating_point() != x.is_floating_point():
+    if found.is_floating_point() != x.is_floating_point() or found.is_complex() != x.is_complex():
         raise DataError(field, f"turned {x.dtype} into {found.dtype}", "keep the type")
-    if found.is_floating_point() and not bool(found.isfinite().all()):
-        rows = int((~found.isfinite()).reshape(len(found), -1).any(dim=1).sum())
-        raise DataError(field, f"gave NaN or infinity in {rows} rows", "mend it")
-    return found.detach().to(x.device, x.dtype)
+    placed = found.detach().to(x.device, x.dtype)
+    if placed.is_floating_point():
+        # Asked of what models are shown: a double can be too large for the inputs' own floats.
+        if not bool(placed.isfinite().all()):
+            rows = int((~placed.isfinite()).reshape(len(placed), -1).any(dim=1).sum())
+            raise DataError(field, f"gave NaN or infinity in {rows} rows", "mend it")
+    elif not torch.equal(placed.to(found.device, found.dtype), found):
+        raise DataError(field, f"gave numbers that {x.dtype} does not hold", "keep the type")
+    return placed

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import blocks
+from ringtest import blocks, callables
 from ringtest.beside import Beside, Panel, Seen
 from ringtest.capture import relative_depth
 from ringtest.condition import Condition
@@ -246,7 +246,9 @@ def gather(
                         else:
                             if changed is None or not shared:
                                 rng = blocks.generator(seed, condition.key, number)
-                                changed = condition.batch(view, x, y, rng)
+                                alike = blocks.generator(seed, condition.key, f"{number} global")
+                                with callables.seeded(alike, x.device):
+                                    changed = _changed(condition, view, x, y, rng)
                             shown = _look(view, changed, captures[model.name])
                         _take(view, shown, collector, part, targets)
                         if wanted.teacher:
@@ -259,6 +261,14 @@ def gather(
                 _add_moments(collectors, cross)
     found = {k: c.result(looked_at[k], panel.found.get(k)) for k, c in collectors.items()}
     return Gathered(found, cross, rows, n)
+
+
+def _changed(
+    condition: Condition, view: Model, x: Tensor, y: Tensor | None, rng: torch.Generator
+) -> Tensor:
+    """A block as a condition changes it: one that works in place gets copies, none is believed."""
+    found = condition.batch(view, x.clone(), None if y is None else y.clone(), rng)
+    return callables.same_form(found, x, f"condition {condition.key}")
 
 
 _Shown = tuple[Tensor, dict[str, Tensor]]

@@ -44,7 +44,7 @@ def users_own(
     """
     if not isinstance(given, list | tuple):
         raise ConfigError("conditions", f"are {type(given).__name__}", "give a list of instances")
-    known, out = {c.key for c in default}, []
+    known, out = {c.key for c in default}, list[Condition]()
     for i, condition in enumerate(given):
         field = f"conditions[{i}]"
         _check(condition, field, task)
@@ -53,7 +53,7 @@ def users_own(
             raise ConfigError(field, f"{condition.key} is looked at already", fix)
         # Rows of one id are read together, so another class must not pass for it; and what has
         # the name of a judged kind would be taken for one, whatever role it says.
-        same = [c for c in default if c.id == condition.id]
+        same = [c for c in (*default, *out) if c.id == condition.id]
         if any(type(c) is not type(condition) for c in same) or _judged_by_name(condition.id):
             problem = f"{condition.id} is a condition of the audit's own"
             raise ConfigError(field, problem, "give another name or kind")

@@ -114,6 +114,7 @@ def test_gradients_of_parameters_are_put_back() -> None:
         (lambda x: x.long(), "turned torch.float32 into torch.int64"),
         (lambda x: x / 0, "NaN or infinity in 12 rows"),
         (lambda x: x @ x, "raised RuntimeError"),
+        (lambda x: x.double() + 1e300, "NaN or infinity in 12 rows"),
     ],
 )
 def test_a_wrong_answer_is_one_line(function: Any, says: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import ringtest
 from ringtest.condition import conditions
 from ringtest.data import AuditData
-from ringtest.errors import ConfigError
+from ringtest.errors import ConfigError, DataError
 from ringtest.perturb import losses
 from ringtest.perturb.captum_comparator import compared, conditions_of
 from ringtest.perturb.captum_robust import Captum, disarmed
@@ -269,24 +269,27 @@ def test_halving_and_walking_agree_where_what_breaks_stays_broken() -> None:
     def net(z: Tensor) -> Tensor:
         return torch.cat([z, torch.full_like(z, 0.5)], 1)
 
-    asked: dict[str, list[tuple[float, int]]] = {"linear": [], "binary": []}
+    asked: dict[str, list[float]] = {"linear": [], "binary": []}
+    run = {"linear": 0, "binary": 0}
     found = {}
     for mode, calls in asked.items():
 
-        def attack(z: Tensor, by: float, calls: list[tuple[float, int]] = calls) -> Tensor:
-            calls.append((by, len(z)))
+        def attack(z: Tensor, by: float, calls: list[float] = calls) -> Tensor:
+            calls.append(by)
             return z * (1 - by)
 
-        search = searching(net, attack, mode)
-        found[mode] = smallest(search, lambda z, rows: net(z), x, y)
+        def forward(z: Tensor, rows: Tensor, mode: str = mode) -> Tensor:
+            run[mode] += len(z)
+            return net(z)
+
+        found[mode] = smallest(searching(net, attack, mode), forward, x, y)
     assert torch.equal(*(f.values.nan_to_num(-1) for f in found.values()))
     # By hand: broken where x (1 - k / 16) < .5.
     k = torch.ceil((16 * (1 - 0.5 / x[:, 0])).clamp(min=0) + 1e-6)
     expected = torch.where(x[:, 0] < 0.5, 0.0, k.clamp(max=16) / 16)
     torch.testing.assert_close(found["binary"].values, expected.double())
-    binary = asked["binary"]
-    assert len({by for by, _ in binary}) == len(binary), "no parameter is tried twice"
-    assert sum(n for _, n in binary) < 0.5 * sum(n for _, n in asked["linear"])
+    assert len(set(asked["binary"])) == len(asked["binary"]), "no parameter is tried twice"
+    assert run["binary"] < 0.5 * run["linear"]
 
 
 def test_attempts_targets_and_answers_of_ones_own(digits: Trained) -> None:
@@ -324,6 +327,67 @@ def test_attempts_targets_and_answers_of_ones_own(digits: Trained) -> None:
     )
     with pytest.raises(ConfigError, match="preproc_fn"):
         smallest(searching(net, preproc_fn=lambda z: z), forward, x, y)
+
+
+def columns(z: Tensor) -> Tensor:
+    """Classes 1 where the first column is beyond 1.5, else 0."""
+    return torch.stack([1.5 - z[:, 0], z[:, 0] - 1.5], 1)
+
+
+def test_what_breaks_a_model_beyond_the_bounds_breaks_it_nowhere() -> None:
+    x, y = torch.rand(20, 3, generator=rng()), torch.zeros(20, dtype=torch.long)
+    search = MinParamPerturbation(columns, lambda z, by: z + by, "by", 0.0, 4.0, 0.5)
+    # Bounds of 1: nothing inside breaks it, so what is shown is the last one tried.
+    assert torch.equal(run(Smallest(search), columns, x, y), torch.ones_like(x))
+    assert smallest(search, lambda z, rows: columns(z), x, y).values.isfinite().all()
+
+
+def test_a_search_draws_the_same_for_all_models() -> None:
+    x, y = torch.rand(40, 3, generator=rng()), torch.zeros(40, dtype=torch.long)
+    drawn: list[Tensor] = []
+
+    def noise(z: Tensor, by: float) -> Tensor:
+        drawn.append(torch.randn_like(z))
+        return z + by * drawn[-1]
+
+    search = MinParamPerturbation(columns, noise, "by", 0.1, 1.3, 0.4)
+    seen = []
+    for net in (columns, lambda z: columns(z - 0.5)):
+        drawn.clear()
+        run(Smallest(search), net, x, y, bounds=None)
+        seen.append([d.clone() for d in drawn])
+    assert len(seen[0]) == len(seen[1]) == 3
+    assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (lambda z, by: (z + by)[:, :1], r"gave \(20, 1\) for inputs of shape \(20, 3\)"),
+        (lambda z, by: z / 0, "NaN or infinity in 20 rows"),
+    ],
+)
+def test_a_search_spreads_no_wrong_shape_over_its_examples(attack: Any, says: str) -> None:
+    x, y = torch.rand(20, 3, generator=rng()), torch.zeros(20, dtype=torch.long)
+    with pytest.raises(DataError, match=says):
+        run(Smallest(MinParamPerturbation(columns, attack, "by", 0, 1, 0.25)), columns, x, y)
+
+
+def test_steps_that_lead_nowhere_are_refused() -> None:
+    search = MinParamPerturbation(columns, fade, "by", 0, 1, 0)
+    with pytest.raises(ConfigError, match="arg_step: is 0; give a number above 0"):
+        smallest(search, lambda z, rows: columns(z), torch.rand(2, 3), torch.zeros(2).long())
+
+
+@pytest.mark.parametrize("of", [lambda z: z * torch.nan, lambda z: z[:, :1]])
+def test_an_attack_that_gives_nonsense_is_no_robustness(of: Any) -> None:
+    class Nonsense(PGD):  # type: ignore[misc]
+        def perturb(self, *given: Any, **more: Any) -> Any:
+            return of(super().perturb(*given, **more))
+
+    x, y = torch.rand(20, 3, generator=rng()), torch.zeros(20, dtype=torch.long)
+    with pytest.raises(DataError, match="attack nonsense: gave"):
+        run(Captum(Nonsense, severity=0.1), columns, x, y)
 
 
 # -- AttackComparator ---------------------------------------------------------------------------
@@ -367,6 +431,33 @@ def test_every_row_weighs_the_same_whatever_the_last_batch(digits: Trained) -> N
         made.evaluate(inputs, **given)
     theirs = float(made.summary()["Original"]["mean"])
     assert abs(theirs - direct["Original"]) > 0.2, "the trap is no longer set"
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_l2_of_a_comparator_goes_along_the_gradient(start: bool) -> None:
+    x = torch.full((30, 4), 0.5)
+    weights = torch.tensor([[4.0, 0.0], [3.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    made = AttackComparator(None, None)
+    given = {"radius": 0.1, "step_size": 0.2, "step_num": 9, "norm": "L2", "random_start": start}
+    made.add_attack(PGD(None), "pgd", attack_kwargs=given)
+    (condition,) = conditions_of(made)
+    moved = run(condition, lambda z: z @ weights, x, torch.zeros(30).long()) - x
+    # Of a linear model the worst point of the ball is known: against the weights.
+    expected = torch.tensor([-0.08, -0.06, 0.0, 0.0]).expand(30, 4)
+    torch.testing.assert_close(moved, expected, rtol=0, atol=2e-3 if start else 1e-5)
+
+
+@pytest.mark.parametrize("loss", [None, nn.MSELoss()])
+def test_values_are_attacked_by_their_squared_error(loss: Any) -> None:
+    x = torch.rand(40, 3, generator=rng())
+    weights = torch.tensor([1.0, -2.0, 0.0])
+    y = x @ weights + torch.where(torch.arange(40) % 2 == 0, 0.3, -0.3)
+    made = AttackComparator(None, None)
+    made.add_attack(FGSM(None, loss), "fgsm", attack_kwargs={"epsilon": 0.1})
+    (condition,) = conditions_of(made)
+    found = run(condition, lambda z: (z @ weights)[:, None], x, y.double()[:, None], bounds=None)
+    way = -torch.sign(y - x @ weights)[:, None] * torch.sign(weights)
+    torch.testing.assert_close(found, x + 0.1 * way)
 
 
 def test_metrics_of_every_form_and_several_attempts(digits: Trained) -> None:
