@@ -46,6 +46,10 @@ class Goal:
     breaks: bool = False
     """Whether it is reached with any damage above 0: then the example leaves the batch."""
 
+    def reached(self, outputs: Tensor, aims: tuple[Tensor, ...]) -> Tensor:
+        """(b,) damage; what answers NaN did not withstand, and whoever looks at it is told."""
+        return self.damage(outputs, *aims).nan_to_num(torch.inf, torch.inf, -torch.inf)
+
 
 class Search:
     """The worst points (b, ...) seen so far for one block of one model; at first the clean ones.
@@ -65,13 +69,13 @@ class Search:
         """``outputs`` are the model's own on the clean rows, which have the type ``dtype``."""
         self.model, self.ball, self.dtype, self.goal = model, ball, dtype, goal
         self.found = ball.centre.clone()
-        self.worst = goal.damage(outputs, *goal.aims)
+        self.worst = goal.reached(outputs, goal.aims)
 
     def damage(self, point: Tensor) -> Tensor:
         """(b,) how far the goal is reached at (b, ...) points, which are kept nowhere."""
         with torch.no_grad():
             outputs = self.model.logits(point.to(self.dtype)).float()
-        return self.goal.damage(outputs, *self.goal.aims)
+        return self.goal.reached(outputs, self.goal.aims)
 
     def left(self, start: Tensor) -> Left | None:
         """The examples whose goal is not reached, at the start of a run; None if there are none."""
@@ -167,7 +171,7 @@ class Left:
 
     def damage(self, outputs: Tensor) -> Tensor:
         """(m,) how far the goal is reached."""
-        return self._search.goal.damage(outputs, *self._aims)
+        return self._search.goal.reached(outputs, self._aims)
 
     def record(self, point: Tensor, damage: Tensor) -> Tensor | None:
         """Keep the worse of each point and the worst so far.

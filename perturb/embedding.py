@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,14 +24,15 @@ from ringtest.perturb.tokenwise import TokenL2
 class EmbeddingPGD(MisleadingGradient):
     """Attack on what a model's embedding layer shows of each token, L2, in 20 steps.
 
-    The tokens stay; the output of the first ``torch.nn.Embedding`` that is handed them is moved,
-    and the model goes on from there. Severity is eps: how far each token may be moved, in standard
-    deviations of the model's own embeddings (the root mean square distance of the embeddings of the
-    data's tokens, as often as they occur, from their mean). So teacher and student, whose tables
-    have other widths and scales, are each moved by the same share of their own scale, from draws of
-    the same seed. Padding and the tokenizer's frame are never moved. No text need have such
-    embeddings: it says how smooth a model is around its tokens. Classification with integer classes
-    only. Else as ``attack.pgd``.
+    The tokens stay; what the first ``torch.nn.Embedding`` that is handed them makes of them is
+    moved, as often as it is, and the model goes on from there. Severity is eps: how far each token
+    may be moved, in standard deviations of the model's own embeddings (the root mean square
+    distance of the embeddings of the data's tokens, as often as they occur, from their mean). So
+    teacher and student, whose tables have other widths and scales, are each moved by the same share
+    of their own scale, from draws of the same seed. The tokenizer's frame and padding (by the mask,
+    or as ``padding_idx`` of any model's embeddings) are never moved, and are no part of that scale.
+    No text need have such embeddings: it says how smooth a model is around its tokens.
+    Classification with integer classes only. Else as ``attack.pgd``.
     """
 
     kind = "attack.embedding"
@@ -48,9 +49,12 @@ class EmbeddingPGD(MisleadingGradient):
         return x.ndim == 2 and not x.is_floating_point()
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Keep the tokenizer's frame, and how often all other tokens occur."""
-        self._frame = data.frame_tokens
-        tokens, counts = torch.unique(data.inputs, return_counts=True)
+        """Keep the frame and padding of all models, and how often all other tokens occur."""
+        tables = [t for model in subjects for t in embeddings(model.module)]
+        padding = sorted({t.padding_idx for t in tables if t.padding_idx is not None})
+        self._frame = torch.cat([data.frame_tokens, torch.tensor(padding, dtype=torch.int64)])
+        real = data.inputs if data.mask is None else data.inputs[data.mask]
+        tokens, counts = torch.unique(real, return_counts=True)
         moves = ~torch.isin(tokens, self._frame)
         self._tokens, self._counts = tokens[moves], counts[moves]
 
@@ -84,7 +88,8 @@ class EmbeddingPGD(MisleadingGradient):
             real = centre.to(torch.promote_types(centre.dtype, torch.float32))
             ball = self.ball(real, unit * free[:, :, None].to(real), self.eps, None)
             moved = FromEmbeddings(model, inside, x)
-            inside.shown = self.worst(moved, ball, centre.dtype, outputs, y, rng)
+            worst = self.worst(moved, ball, centre.dtype, outputs, y, rng)
+            inside.tokens, inside.shown = x, worst
         return x
 
     def _scale(self, inside: Embedder, model: Model) -> float:
@@ -111,12 +116,19 @@ class Embedder:
         """Standard deviation of its embeddings, once it was asked for."""
         self.shown: Tensor | None = None
         """(b, length, d) embeddings to show; None: its own."""
+        self.tokens: Tensor | None = None
+        """(b, length) tokens for which they are shown."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's answer."""
-        given = self.layer is not None and self.shown is not None
-        with showing(self.layer, self.shown) if given else nullcontext():
+        """The module's answer. Raises SubjectError if it is given other tokens than were moved."""
+        if self.layer is None or self.tokens is None or self.shown is None:
             return self.module(*args, **kwargs)
+        with showing(self.layer, self.tokens, self.shown) as shown:
+            out = self.module(*args, **kwargs)
+        if not shown:
+            fix = "run it on the rows of the block"
+            raise SubjectError("model", "embeds other tokens than those that were moved", fix)
+        return out
 
     def embedded(self, model: Model, x: Tensor) -> Tensor:
         """(..., d) the model's own embeddings of tokens; at first ``x`` is the current block."""
@@ -129,12 +141,11 @@ class Embedder:
         found: list[nn.Embedding] = []
 
         def seen(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], _out: Any) -> None:
-            given = first_tensor(args or tuple(kwargs.values()))
             # Others embed positions, or kinds of token.
-            if given is not None and given.shape == x.shape and bool((given.to(x) == x).all()):
+            if handed(x, args, kwargs):
                 found.append(layer)
 
-        layers = [m for m in self.module.modules() if isinstance(m, nn.Embedding)]
+        layers = embeddings(self.module)
         handles = [m.register_forward_hook(seen, with_kwargs=True) for m in layers]
         try:
             model.raw(x)
@@ -160,26 +171,47 @@ class FromEmbeddings:
 
     def logits(self, x: Tensor, rows: Index | None = None) -> Tensor:
         """(m, k) outputs from embeddings (m, length, d)."""
-        self.inside.shown = x
-        return self.view.logits(self.tokens if rows is None else self.tokens[rows], rows)
+        tokens = self.tokens if rows is None else self.tokens[rows]
+        self.inside.tokens, self.inside.shown = tokens, x
+        return self.view.logits(tokens, rows)
+
+
+def embeddings(module: nn.Module | None) -> list[nn.Embedding]:
+    """All tables of a module."""
+    modules = () if module is None else module.modules()
+    return [m for m in modules if isinstance(m, nn.Embedding)]
+
+
+def handed(tokens: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call is one on these tokens."""
+    given = first_tensor(args or tuple(kwargs.values()))
+    return (
+        given is not None and given.shape == tokens.shape and torch.equal(given, tokens.to(given))
+    )
 
 
 @contextmanager
-def showing(layer: Any, values: Any) -> Iterator[None]:
-    """The first call of a layer gives ``values`` for the duration, and its hooks see them.
+def showing(layer: Any, tokens: Tensor, values: Tensor) -> Iterator[list[Tensor]]:
+    """A layer gives ``values`` for these tokens for the duration, and its hooks see them.
 
-    A hook that replaced them would come after the global ones, by which captures look.
+    Every call on them, and none on others: a model may embed its tokens twice, or a prompt first.
+    A hook that replaced them would come after the global ones, by which captures look. Yields what
+    was given so far.
     """
-    own, instance, calls = layer.forward, vars(layer).get("forward"), iter([values])
+    own, instance = layer.forward, vars(layer).get("forward")
+    shown: list[Tensor] = []
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        out, given = own(*args, **kwargs), next(calls, None)
+        out = own(*args, **kwargs)
+        if not handed(tokens, args, kwargs):
+            return out
         # A copy: what comes next may work in place.
-        return out if given is None else given.to(out.device, out.dtype, copy=True)
+        shown.append(values.to(out.device, out.dtype, copy=True))
+        return shown[-1]
 
     layer.forward = forward
     try:
-        yield
+        yield shown
     finally:
         del layer.forward
         if instance is not None:

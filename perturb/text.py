@@ -17,7 +17,9 @@ from ringtest.blocks import seed_from
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, DataError
+from ringtest.measure import NotMeasurable
 from ringtest.perturb import typos
+from ringtest.perturb.scale import is_positive
 from ringtest.rows.inputs import Rows
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ class ChangedTexts(Condition):
     usual: ClassVar[tuple[float, ...]]
     """Severities where none is asked for; the first is that of an instance without one."""
     _rows: Rows | None = None
+    _why: str = ""
+    """Why there are none."""
 
     def __init__(self, name: str | None = None, severity: float | None = None) -> None:
-        if severity is not None and not 0 < severity <= 1:
+        if severity is not None and not (is_positive(severity) and severity <= 1):
             fix = f"give a share above 0, such as {self.kind}@{self.usual[0]:g}"
             raise ConfigError(f"severity of {self.kind}", f"is {severity!r}", fix)
         super().__init__(name, severity)
@@ -54,16 +58,28 @@ class ChangedTexts(Condition):
         return [cls(severity=s) for s in (cls.usual if severity is None else (severity,))]
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Change the texts and tokenise them. Raises DataError if there are none."""
+        """Change the texts and tokenise them. Raises DataError if there are none.
+
+        A tokenizer that cannot take the changed ones, or makes no token of one of them, is told of
+        each model: the audit goes on.
+        """
         if data.texts is None:
             fix = "give AuditData(..., texts=..., tokenizer=...)"
             raise DataError("texts", f"are missing, and {self.key} needs them", fix)
         share = self.usual[0] if self.severity is None else self.severity
         seed = seed_from(rng)
         rows = zip(data.texts, data.rows.numbers.tolist(), strict=True)
-        self._rows = data.tokenised(
-            [self.changed(text, share, np.random.default_rng([seed, row])) for text, row in rows]
-        )
+        made = [self.changed(text, share, np.random.default_rng([seed, row])) for text, row in rows]
+        try:
+            self._rows, self._why = data.tokenised(made), ""
+        except DataError as error:
+            self._rows, self._why = data.rows, str(error)
+
+    def subject(self, model: Model) -> Model:
+        """The model itself. Raises NotMeasurable if there is nothing to show it."""
+        if self._why:
+            raise NotMeasurable(f"cannot be shown the changed texts ({self._why})")
+        return model
 
     def start(self, data: AuditData) -> Rows:
         """The rows of the changed texts."""
@@ -110,7 +126,8 @@ class Characters(ChangedTexts):
 class Dropout(ChangedTexts):
     """Words left out: every word is dropped by chance, with the severity as its probability.
 
-    A word is what stands between spaces, with its punctuation. At least one of each text stays.
+    A word is what stands between spaces, with its punctuation. At least one of each text stays, and
+    one with a letter or digit if there are any: of punctuation a tokenizer may make nothing.
     Targets count as still right.
     """
 
@@ -126,6 +143,8 @@ class Dropout(ChangedTexts):
         stays = rng.random(len(words)) >= share
         if stays.all():
             return text
-        if not stays.any():
-            stays[rng.integers(len(words))] = True
+        told = np.array([any(map(str.isalnum, word)) for word in words])
+        told = told if told.any() else ~told
+        if not (stays & told).any():
+            stays[rng.choice(told.nonzero()[0])] = True
         return "".join(word for word, kept in zip(words, stays, strict=True) if kept).strip()

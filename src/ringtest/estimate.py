@@ -134,29 +134,36 @@ def median(values: Array, units: NDArray[np.int64] | None = None) -> Estimate:
     """Median of one outcome per row; outcomes may be infinite (censored).
 
     Args:
-        values: (n,) outcomes, none of them NaN.
+        values: (n,) outcomes.
         units: (n,) code 0..G-1 of the independent unit of each row; None: every row is one.
 
-    A row's influence is half the distance of outcomes per share of rows around the median, with the
-    sign of its side, over n. That distance is read off between the two ranks that bound the median
-    in 95 % of samples (McKean & Schrader 1984); NOTHING if one of them is infinite.
+    The standard error is the farther reach of the two ranks that bound the median in 95 % of
+    samples, over 1.96: so the interval holds them both, also where the outcomes of many rows are
+    the same and those of one side lie far (McKean & Schrader 1984 take the mean of both sides). A
+    row's influence has the sign of its side; rows of one unit count together. NOTHING if one of
+    the ranks is infinite, or an outcome NaN.
     """
-    x = np.sort(np.asarray(values, dtype=np.float64))
+    given = np.asarray(values, dtype=np.float64)
+    x = np.sort(given)
     n = x.shape[0]
-    if n == 0:
+    if n == 0 or np.isnan(x[-1]):
         return NOTHING
-    half = _NORMAL_95 * math.sqrt(n) / 2
-    low, high = max(math.floor((n - 1) / 2 - half), 0), min(math.ceil((n - 1) / 2 + half), n - 1)
+    centre, middle = float(np.median(x)), (n - 1) / 2
+    side = np.sign(given - centre) if math.isfinite(centre) else np.zeros(n)
+    side = (side - side.mean()) / max(2 * float(side.std()), _TINY)
+    counted = to_units(side, units)
+    # How far the number of rows on one side may be from half of them; all on one outcome: as ever.
+    half = _NORMAL_95 * (math.sqrt(float(np.sum(counted**2))) or math.sqrt(n) / 2)
+    low, high = max(math.floor(middle - half), 0), min(math.ceil(middle + half), n - 1)
     if not math.isfinite(x[high]) or not math.isfinite(x[low]):
         return NOTHING
-    centre = float(np.median(x))
-    scale = (x[high] - x[low]) * n / max(high - low, 1)
-    side = np.sign(np.asarray(values, dtype=np.float64) - centre) / 2
-    influence = (side - side.mean()) * scale / n
-    return Estimate(centre, to_units(influence, units), n, "bootstrap")
+    # Of few rows there are no such ranks: the reach goes on as it does up to the last one.
+    reach = max(x[high] - centre, centre - x[low]) * half / max(min(half, high - middle), 0.5)
+    return Estimate(centre, counted * float(reach) / half, n, "bootstrap")
 
 
 _NORMAL_95: Final = 1.959964
+_TINY: Final = float(np.finfo(np.float64).tiny)
 
 
 def weighted_mean(values: Array, weights: Array, units: NDArray[np.int64] | None) -> Estimate:

@@ -408,3 +408,73 @@ def test_an_audit_reads_any_measure_under_it() -> None:
     assert rows["outputs.score"].teacher < clean.teacher - 0.1
     assert all(r.status == "context" and np.isfinite(r.student) for r in rows.values())
     assert set(rows) == {"outputs.score", "similarity.cka"}
+
+
+class Twice(Linear):
+    """The same function, by two looks at the tokens, after a look at others."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        self.embed(input_ids[:, :1])
+        super().forward(input_ids, attention_mask)
+        return super().forward(input_ids, attention_mask)
+
+
+def test_a_model_that_embeds_its_tokens_twice_is_no_stronger() -> None:
+    once, twice = seeded(Linear), seeded(Twice)
+    at = data(once(**sentences()).argmax(1).numpy())
+    found = []
+    for net in (once, twice):
+        view, _, x = attacked(net, at, 0.3)
+        with torch.no_grad():
+            found.append(view.outputs(x))
+    torch.testing.assert_close(*found)
+    view.at(at.rows, slice(10))
+    with pytest.raises(SubjectError, match="other tokens than those that were moved"):
+        view.outputs(at.inputs[:10])
+
+
+def test_padding_is_no_part_of_the_scale_though_it_is_a_word_elsewhere() -> None:
+    net, rows, scales = seeded(Linear), sentences(), []
+    rows["input_ids"] = torch.where(rows["input_ids"] == PAD, 7, rows["input_ids"])
+    for extra in (0, 30):
+        more = {k: nn.functional.pad(v, (0, extra)) for k, v in rows.items()}
+        more["input_ids"][:, LENGTH:] = 7
+        view, _, _ = attacked(net, AuditData(more, labels().numpy()), 0.1)
+        scales.append(view.function.scale)  # type: ignore[attr-defined]
+    assert scales[0] == pytest.approx(scales[1])
+
+
+def test_what_a_model_declares_padding_stays_without_a_mask() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.head = nn.Embedding(WORDS, 8, padding_idx=PAD), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self.embed(x).mean(1))
+            return out
+
+    net, at = seeded(Padded), AuditData(sentences()["input_ids"], labels().numpy())
+    subject, attack = model(net, at), EmbeddingPGD(severity=0.3)
+    attack.fit([subject], at, rng(3))
+    view = attack.subject(subject)
+    view.at(at.rows, slice(None))
+    x = attack.batch(view, at.inputs, labels(), rng(4))
+    length = (shown(view, net.embed, x)[0] - net.embed(x).detach()).norm(dim=2)
+    assert (length[x == PAD] == 0).all()
+    assert (length[x > CLOSE] > 0).any()
+
+
+def test_nan_beside_the_tokens_is_no_strength() -> None:
+    class Fragile(Linear):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            z = super().forward(input_ids, attention_mask)
+            moved = (self.embed(input_ids) - self.embed.weight[input_ids]).abs().amax((1, 2)) > 1e-6
+            return torch.where(moved[:, None], torch.nan, z)
+
+    net = seeded(Fragile)
+    with torch.no_grad():
+        at = data(net(**sentences()).argmax(1).numpy())
+    task = tasks.make("classification", at)
+    found = gather(EmbeddingPGD(), [model(net, at)], (), at, task, Wanted(outcomes=True), 0)
+    assert "NaN" in found.evidence["m"].failed

@@ -165,7 +165,8 @@ def test_the_error_of_a_median() -> None:
     found = [estimate.median(s) for s in samples]
     true = np.std([f.value for f in found], ddof=1)
     said = np.mean([np.sqrt(np.sum(f.influence**2)) for f in found])
-    assert said == pytest.approx(true, rel=0.12)
+    # The farther side counts, and whole ranks: never less than it is.
+    assert 0.97 * true < said < 1.3 * true
     np.testing.assert_allclose([f.value for f in found], np.median(samples, axis=1))
     np.testing.assert_allclose([f.influence.sum() for f in found], 0, atol=1e-12)
     # Rows of one unit that are copies of each other are one.
@@ -175,6 +176,32 @@ def test_the_error_of_a_median() -> None:
     assert np.isnan(estimate.median(np.array([0.0, np.inf, np.inf])).value)
     assert np.isnan(estimate.median(np.zeros(0)).value)
     assert estimate.median(np.zeros(9)).value == 0
+
+
+@pytest.mark.parametrize("zeros", [0.3, 0.45, 0.48, 0.52, 0.6])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_interval_of_a_median_covers_beside_many_zeros(zeros: float, rows: int) -> None:
+    """A gap between rows that are wrong and those that break; units of equal rows."""
+    g, units = np.random.default_rng(0), np.repeat(np.arange(100), rows)
+    true, covered = 0.0 if zeros > 0.5 else 0.1 + 0.2 * (0.5 - zeros) / (1 - zeros), []
+    for _ in range(400):
+        drawn = np.where(g.random(100) < zeros, 0.0, g.uniform(0.1, 0.3, 100))
+        found = estimate.median(np.repeat(drawn, rows), units)
+        se = np.sqrt(np.sum(found.influence**2))
+        low, high = inference.interval(found.value, se, found.dof, 0.95)
+        covered.append(low <= true + 1e-12 and true <= high + 1e-12)
+    assert np.mean(covered) > 0.93
+
+
+def test_units_that_never_break_leave_no_median() -> None:
+    """Were rows of one unit taken for independent, one sample in seven would give a number."""
+    g, units = np.random.default_rng(0), np.repeat(np.arange(20), 20)
+    given = [
+        estimate.median(np.repeat(np.where(g.random(20) < 0.55, np.inf, g.random(20)), 20), units)
+        for _ in range(400)
+    ]
+    assert np.mean([np.isfinite(e.value) for e in given]) < 0.025
+    assert np.isnan(estimate.median(np.array([*np.zeros(99), np.nan])).value)
 
 
 def test_in_an_audit_student_and_teacher_are_paired() -> None:

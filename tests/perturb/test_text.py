@@ -287,3 +287,28 @@ def test_a_new_kind_is_one_class() -> None:
     # The tokenizer does not mind.
     assert torch.equal(shouted.start(at).main, at.inputs)
     assert torch.equal(shouted.batch(SimpleNamespace(), at.inputs, None, rng()), at.inputs)  # type: ignore[arg-type]
+
+
+def test_a_word_that_says_something_stays() -> None:
+    for i in range(30):
+        assert Dropout.changed("... word !!! ?", 1.0, draws(i)) == "word"
+        assert Dropout.changed("... !!!", 1.0, draws(i)) in ("...", "!!!")
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_changed_texts_that_cannot_be_tokenised_do_not_end_the_audit(fails: bool) -> None:
+    given = set(sentences()[0])
+
+    def strict(texts: list[str]) -> dict[str, Tensor]:
+        if fails and set(texts) - given:
+            raise ValueError("an unknown text")
+        found = tokenizer(texts)
+        new = torch.tensor([text not in given for text in texts])
+        found["attention_mask"][new] = 0
+        return found
+
+    report = audit(data(strict), ("outputs.score", "clean"), ("outputs.score", "text.dropout@0.6"))
+    (row,) = (r for r in report.rows if r.condition == "text.dropout")
+    assert row.status == "not_measurable"
+    assert "cannot be shown the changed texts" in row.reason
+    assert np.isnan(row.student)
