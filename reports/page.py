@@ -15,7 +15,7 @@ from ringtest import reasons
 from ringtest.files import folder_name
 from ringtest.measurement import Measurement
 from ringtest.reports import gallery, panels, unread, view
-from ringtest.reports.figures import conditions, forest, layers, students, svg
+from ringtest.reports.figures import conditions, deficits, forest, layers, students, svg
 
 if TYPE_CHECKING:
     from ringtest.decision import Verdict
@@ -48,6 +48,7 @@ def page(report: Report) -> str:
         "similarity": layers.similarity(verdict.rows, f"{prefix}c"),
         "scores": conditions.scores(verdict.rows, f"{prefix}d"),
         "corruptions": conditions.corruptions(verdict.rows, f"{prefix}e"),
+        "deficits": deficits.deficits(verdict.rows, f"{prefix}i"),
         "strengths": conditions.strengths(verdict.rows, f"{prefix}h"),
         "nearness": conditions.nearness(verdict.rows, f"{prefix}f"),
     }

@@ -85,14 +85,14 @@ def contrasted(x: Tensor, factor: float) -> Tensor:
     return mean + factor * (x - mean)
 
 
-def patches_shuffled(x: Tensor, draws: Tensor) -> Tensor:
-    """Cut into a grid of 4 x 4 patches and put them in the order of ``draws`` (b, at least 16).
+def patches_shuffled(x: Tensor, draws: Tensor, grid: int = GRID) -> Tensor:
+    """Cut into ``grid`` x ``grid`` patches, in the order of ``draws`` (b, at least that many).
 
-    What is left over at the right and bottom where a side does not divide by 4 stays in place; a
-    side under 4 pixels is cut into single pixels.
+    What is left over at the right and bottom where a side does not divide by it stays in place; a
+    shorter side is cut into single pixels.
     """
     rows, channels = x.shape[:2]
-    down, across = (min(GRID, side) for side in x.shape[2:])
+    down, across = (min(grid, side) for side in x.shape[2:])
     high, wide = x.shape[2] // down, x.shape[3] // across
     cut = x[:, :, : down * high, : across * wide]
     cut = cut.reshape(rows, channels, down, high, across, wide).permute(0, 2, 4, 1, 3, 5)
@@ -107,14 +107,19 @@ def patches_shuffled(x: Tensor, draws: Tensor) -> Tensor:
     return out
 
 
-def phases_scrambled(x: Tensor, noise: Tensor) -> Tensor:
-    """Turn the phases of the 2-D Fourier transform by those of ``noise`` (b, 1, h, w).
+def phases_scrambled(x: Tensor, noise: Tensor, share: float = 1.0) -> Tensor:
+    """Turn the phases of the 2-D Fourier transform by a share of those of ``noise`` (b, 1, h, w).
 
     The phases of a real image's transform are odd, so the result is real and no amplitude changes.
     All channels turn alike, which keeps their relation, and the mean stays.
     """
-    angle = torch.fft.rfft2(noise).angle()
+    angle = share * torch.fft.rfft2(noise).angle()
     turn = torch.polar(torch.ones_like(angle), angle)
+    if share < 1:
+        # Frequencies that are their own opposites are real, and a part of a half turn is not.
+        own = [0, x.shape[2] // 2] if x.shape[2] % 2 == 0 else [0]
+        wide = [0, x.shape[3] // 2] if x.shape[3] % 2 == 0 else [0]
+        turn[:, :, torch.tensor(own)[:, None], torch.tensor(wide)] = 1.0
     turn[:, :, 0, 0] = 1.0
     scrambled: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * turn, s=x.shape[2:])
     return scrambled

@@ -7,14 +7,16 @@ the verdict's rules: they change only with a new version of the margins.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import torch
 from torch import Tensor
 
-from ringtest.condition import Condition, condition
+from ringtest.condition import Condition, Role, condition
 from ringtest.data import AuditData
+from ringtest.errors import ConfigError
 from ringtest.shift import common
 
 if TYPE_CHECKING:
@@ -25,18 +27,50 @@ RANK: Final = 1e-4
 
 
 class OffSupport(Condition):
-    """Base: one instance, at no severity, where :meth:`applies`."""
+    """Base: judged at the severities of the fixed list, context at any other that is asked for.
 
-    role = "off_support"
+    Raises ConfigError, when made, for a severity that is not above 0, or above ``most``.
+    """
+
+    role: Role = "off_support"
     keeps_targets = False
     bounds: tuple[float, float] | None
     """Legal range of the data. Set by fit."""
     severities: ClassVar[tuple[float | None, ...]] = (None,)
+    """Those of the fixed list; None: ``whole``, which goes without saying."""
+    whole: ClassVar[float] = 1.0
+    """The strength of an instance without a severity."""
+    grades: ClassVar[tuple[float, ...]] = ()
+    """What a cell that names the kind means, besides."""
+    most: ClassVar[float] = math.inf
+    """The largest severity."""
+
+    def __init__(self, name: str | None = None, severity: float | None = None) -> None:
+        if severity is not None and not 0 < severity <= self.most:
+            top = "" if self.most == math.inf else f", at most {self.most:g}"
+            fix = f"give a number above 0{top}"
+            raise ConfigError(f"severity of {self.kind}", f"is {severity!r}", fix)
+        super().__init__(name, severity)
+        if severity not in self.severities:
+            # What is judged is the mean over a fixed list: one more would water it down.
+            self.role = "context"
+
+    @property
+    def strength(self) -> float:
+        """The severity in force."""
+        return self.whole if self.severity is None else self.severity
 
     @classmethod
     def defaults(cls, data: AuditData) -> Iterable[Condition]:
-        """One instance for each severity where the condition applies."""
+        """One instance for each severity of the list where the condition applies."""
         return [cls(severity=s) for s in cls.severities] if cls.applies(data) else ()
+
+    @classmethod
+    def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Condition]:
+        """The severity that a cell says, or other grades than those of the list."""
+        if not cls.applies(data):
+            return ()
+        return [cls(severity=s) for s in (cls.grades if severity is None else (severity,))]
 
     @classmethod
     def applies(cls, data: AuditData) -> bool:
@@ -54,10 +88,12 @@ class Gaussian(OffSupport):
 
     A draw is mean + sum_i g_i (x_i - mean) / sqrt(m) over m sampled rows, g standard normal:
     exactly the mean and covariance of these rows. Of the block only the number of rows is used.
+    Severity: factor on the deviations from the mean, 1 where none is said.
     """
 
     kind = "shift.off_support.gaussian"
     about = "draws from a Gaussian with the mean and covariance of the data"
+    grades = (0.5, 2.0)
     rows: ClassVar[int] = 2048
     """Largest number of rows sampled for the moments."""
 
@@ -71,7 +107,10 @@ class Gaussian(OffSupport):
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """As many draws as ``x`` has rows."""
         weights = common.normal((x.shape[0], len(self._deviations)), rng, x)
-        draws = weights @ self._deviations.to(x.device) + self._mean.to(x.device)
+        deviations = self._deviations.to(x.device)
+        # Not `1 * deviations`, which would copy them for nothing.
+        draws = weights @ (deviations if self.strength == 1 else self.strength * deviations)
+        draws += self._mean.to(x.device)
         return common.inside(draws, x, self.bounds)
 
 
@@ -80,10 +119,14 @@ class Mixed(OffSupport):
     """Half of the features of each row, chosen at random, taken from another row of the data.
 
     The donors come from a pool fixed in fit, not from the block, so no row depends on its block.
+    Severity: share of the features, rounded down but one at least, at most a half: with more of
+    them the other row would be the one that is disturbed.
     """
 
     kind = "shift.off_support.mixed"
     about = "half of the features of each row replaced by those of another row"
+    whole = most = 0.5
+    grades = (0.1, 0.25)
     rows: ClassVar[int] = 2048
     """Largest number of donors."""
 
@@ -97,8 +140,12 @@ class Mixed(OffSupport):
         chosen = common.integers(len(self._donors), (x.shape[0],), rng, self._donors)
         donors = self._donors[chosen].to(x.device)
         scores = common.uniform(donors.shape, rng, x)
-        # Exactly half, rounded down, lie above the (lower) median.
-        taken = scores > scores.median(dim=1, keepdim=True).values
+        width = scores.shape[1]
+        # Exactly the share, rounded down, lies above this one: for a half the (lower) median.
+        last = scores.kthvalue(
+            width - max(1, int(self.strength * width)), dim=1, keepdim=True
+        ).values
+        taken = scores > last
         return common.inside(torch.where(taken, donors, x.reshape(donors.shape)), x, self.bounds)
 
 
@@ -113,6 +160,7 @@ class Noise(OffSupport):
     kind = "shift.off_support.noise"
     about = "Gaussian noise as large as the data or larger"
     severities = (1.0, 3.0)
+    grades = (0.3, 10.0)
 
     @classmethod
     def applies(cls, data: AuditData) -> bool:
@@ -126,9 +174,8 @@ class Noise(OffSupport):
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The noisy rows."""
-        strength = 1.0 if self.severity is None else self.severity
         noise = common.normal(x.shape, rng, x) * self._sd.to(x.device)
-        return common.inside(x + strength * noise, x, self.bounds)
+        return common.inside(x + self.strength * noise, x, self.bounds)
 
 
 @condition
@@ -138,11 +185,14 @@ class Spectrum(OffSupport):
     A centred row's coordinate along each principal direction, of standard deviation s, is divided
     by sqrt(s), so that the deviations become sqrt(s); then the row takes its old norm again (before
     clipping). Directions from at most 1,024 rows; what a row has outside their span is treated like
-    the weakest direction inside.
+    the weakest direction inside. Severity: the exponent, .5 where none is said, 1 at most, which
+    makes all directions equal.
     """
 
     kind = "shift.off_support.spectrum"
     about = "directions of low variance amplified: spectrum flattened by square root, norms kept"
+    whole, most = 0.5, 1.0
+    grades = (0.25, 1.0)
     rows: ClassVar[int] = 1024
     """Largest number of rows sampled for the directions."""
 
@@ -153,7 +203,7 @@ class Spectrum(OffSupport):
         self._mean = _mean(rows)
         values, self._directions = _principal(rows - self._mean)
         # Relative to the weakest direction, whose factor is then 1, like that of the rest.
-        self._factors = (values[-1:] / values).sqrt() - 1
+        self._factors = (values[-1:] / values) ** self.strength - 1
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The flattened rows."""

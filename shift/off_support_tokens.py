@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class TokensOffSupport(OffSupport):
-    """Base: integer tokens (n, length) only."""
+    """Base: integer tokens (n, length) only. Severity: share of each row's words, at least two."""
+
+    most = 1.0
+    grades = (0.25, 0.5)
 
     @classmethod
     def applies(cls, data: AuditData) -> bool:
@@ -40,7 +43,7 @@ class Shuffled(TokensOffSupport):
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The shuffled rows."""
-        return tokens.shuffled(x, self._frame, rng)
+        return tokens.shuffled(x, self._frame, rng, self.strength)
 
 
 @condition
@@ -52,4 +55,6 @@ class Random(TokensOffSupport):
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """As many random rows as ``x`` has, as long as they are."""
+        if self.strength < 1:
+            return tokens.replaced(x, self._seen, self._frame, self.strength, rng)
         return tokens.drawn(x, self._seen, self._frame, rng)

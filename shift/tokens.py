@@ -23,9 +23,11 @@ def vocabulary(x: Tensor, frame: Tensor) -> Tensor:
     return found if len(found) else x.reshape(-1)
 
 
-def shuffled(x: Tensor, frame: Tensor, rng: torch.Generator) -> Tensor:
-    """The words of each row in a random order."""
+def shuffled(x: Tensor, frame: Tensor, rng: torch.Generator, share: float = 1.0) -> Tensor:
+    """A share of the words of each row, at least one, change places among themselves."""
     moves = words(x, frame)
+    if share < 1:
+        moves = _chosen(moves, share, rng, x)
     # The places of a row's words, in order; then the same places in a random order.
     here = torch.where(moves, torch.arange(x.shape[1], device=x.device), x.shape[1])
     draws = torch.where(moves, common.uniform(x.shape, rng, x), 2.0)

@@ -115,7 +115,7 @@ class Asked:
 def harms(asked: Asked) -> list[dict[str, Any]]:
     """Lines ``world, name, measure, statistic, place, harm, reason``, from the store if known."""
     world = load(asked.world)
-    case = _case(world, asked)
+    case = case_of(world, asked)
     found: list[dict[str, Any]] = []
     store = Store(cache.FOLDER / "cells" / world.name)
     looks = _looks(case)
@@ -143,7 +143,7 @@ def harms(asked: Asked) -> list[dict[str, Any]]:
 _WANTED: Final = Wanted(outcomes=True, sample=True, layers=True, model=True, teacher=True)
 
 
-def _case(world: World, asked: Asked) -> Case:
+def case_of(world: World, asked: Asked) -> Case:
     """An audit of the specimens, the group column being a concept, too."""
     models = audits.models(world)
     data = AuditData(*world.data, concepts=dict(world.audit["groups"]), **world.audit)
@@ -195,14 +195,14 @@ def _read(
     gathered: evidence.Gathered,
 ) -> list[dict[str, Any]]:
     at = stages.setting(case, looks[place], gathered)
-    last = replace(gathered, evidence={n: _last(e) for n, e in gathered.evidence.items()})
+    last = replace(gathered, evidence={n: last_layer(e) for n, e in gathered.evidence.items()})
     out = []
     for entry in entries(case, place, looks):
         some = replace(case, students={n: case.students[n] for n in asked.of(entry)})
         shown = gathered if entry.id in WHOLE else last
         content = stages.compute(some, entry, shown, at)
         for name, model in some.students.items():
-            for statistic, harm, reason in _harms(entry, content, some, model.name):
+            for statistic, harm, reason in harms_of(entry, content, some, model.name):
                 out.append(
                     {
                         "name": name, "measure": entry.id, "statistic": statistic,
@@ -212,14 +212,14 @@ def _read(
     return out
 
 
-def _last(shown: Evidence) -> Evidence:
+def last_layer(shown: Evidence) -> Evidence:
     """The same with the last hidden layer alone."""
     name = shown.names[-1]
-    clean = None if shown.clean is None else _last(shown.clean)
+    clean = None if shown.clean is None else last_layer(shown.clean)
     return replace(shown, names=(name,), sample={name: shown.last}, clean=clean, derived={})
 
 
-def _harms(
+def harms_of(
     entry: Measure, content: Mapping[str, Any], case: Case, student: str
 ) -> Iterable[tuple[str, float, str]]:
     """Statistic, harm and, for NaN, the reason.

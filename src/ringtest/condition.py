@@ -49,7 +49,7 @@ class Condition:
     source: ClassVar[str] = ""
     """Paper or origin."""
     scope: ClassVar[Scope] = "shared"
-    role: ClassVar[Role] = "context"
+    role: Role = "context"
     tasks: ClassVar[tuple[str, ...]] = ("classification", "regression", "embedding")
     """Tasks for which it means anything."""
     keeps_targets: ClassVar[bool] = True

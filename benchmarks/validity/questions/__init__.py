@@ -28,6 +28,7 @@ QUESTIONS = {
     "i": ("domain",),
     "j": ("dictionary",),
     "k": ("measures",),
+    "l": ("grades",),
 }
 """Letter -> modules of this folder."""
 

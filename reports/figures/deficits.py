@@ -1,0 +1,72 @@
+"""How far the student falls behind the teacher, by kind of corruption and severity."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from ringtest.measurement import AREA, Measurement
+from ringtest.reports import view
+from ringtest.reports.figures import heat, svg
+
+CORRUPTION: Final = "shift.corruption."
+SCORE: Final = "outputs.score"
+MOST_KINDS: Final = 24
+CELL: Final = 58.0
+"""Width of a cell: room for a signed number."""
+FOOT: Final = 44
+
+
+def deficits(rows: tuple[Measurement, ...], name: str) -> str | None:
+    """One line a kind, the worst first, one column a severity; None under two of either.
+
+    A number is bold where the interval of the difference lies beyond 0, on either side.
+    """
+    mine = [r for r in rows if r.measure == SCORE and r.slice is None and r.statistic != AREA]
+    clean = next((r for r in mine if r.condition == "clean"), None)
+    kinds: dict[str, dict[float, Measurement]] = {}
+    for row in mine:
+        if row.condition.startswith(CORRUPTION) and row.severity and math.isfinite(row.harm):
+            kinds.setdefault(row.condition, {})[row.severity] = row
+    severities = sorted({s for found in kinds.values() for s in found})
+    if len(kinds) < 2 or len(severities) < 2:
+        return None
+    means = {k: float(np.mean([r.harm for r in found.values()])) for k, found in kinds.items()}
+    worst = sorted(kinds, key=lambda k: -means[k])[:MOST_KINDS]
+    columns = [*([clean] if clean is not None else []), *severities]
+    grid: list[list[Measurement | None]] = [
+        [c if isinstance(c, Measurement) else kinds[k].get(c) for c in columns] for k in worst
+    ]
+    values = np.array([[math.nan if r is None else r.harm for r in line] for line in grid])
+    across = ["clean" if isinstance(c, Measurement) else f"{c:g}" for c in columns]
+    down = [view.sentence_case(view.condition(k).removeprefix("corruption: ")) for k in worst]
+    return _drawn(grid, values, down, across, name)
+
+
+def _drawn(
+    grid: list[list[Measurement | None]],
+    values: heat.Values,
+    down: list[str],
+    across: list[str],
+    name: str,
+) -> str:
+    left = 16 + heat.LETTER * max(map(len, down))
+    wide, tall = CELL * len(across), heat.LINE * len(down)
+    # Where the student is no worse there is no colour: the scale begins at 0.
+    top = max(0.1, math.ceil(10 * float(np.nanmax(values))) / 10)
+    with svg.style():
+        figure = svg.canvas(heat.WIDTH, 24 + tall + FOOT)
+        axes = svg.box(figure, left, 24, wide, tall, frame=False)
+        heat.draw(axes, values, (0.0, top), True, xticklabels=across, yticklabels=down)
+        for text, row in zip(axes.texts, (r for line in grid for r in line if r), strict=False):
+            if row.ci_low > 0 or row.ci_high < 0:
+                text.set_weight("bold")
+        axes.set_xlabel("severity", fontsize=10)
+        heat.key(axes, left + wide + 16, 24, "", (0.0, top), min(110.0, tall))
+        first = ", ".join(
+            f"{d} at {across[-1]} {view.shown(float(v))}"
+            for d, v in zip(down[:4], values[:4, -1], strict=True)
+        )
+        return svg.to_svg(figure, name, f"Deficit of the student. {view.clean(first)}.")
