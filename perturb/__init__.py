@@ -18,8 +18,9 @@ transfer        ``attack.transfer.teacher``, ``.reference``: made on these    sh
                 others
 embedding       ``attack.embedding``: for tokens, what the embedding layer    own
                 shows of each is moved
-text            ``text.characters``, ``text.dropout``: letters mistyped,      shared
-                words left out, before the tokenizer
+text            ``text.characters``, ``text.dropout``, ``text.case``,         shared
+                ``text.truncation``: letters mistyped, words left out,
+                recased or cut off, before the tokenizer
 real_outputs    ``attack.squared_error``, ``attack.movement``: the largest    own
                 error of a regression, the largest movement of any output
 representation  ``attack.representation``, ``attack.representation_middle``:  own
@@ -35,12 +36,14 @@ ablation        ``ablate.units``, ``ablate.directions``,                      sh
                 ``ablate.subspace``: parts of the last hidden layer gone
 callables       ``perturb.callable``: any callable on inputs                  shared
                 ``attack.callable``: any callable on a model and its inputs   own
+transforms      ``perturb.transform``: any transform in the manner of         shared
+                torchvision, on blocks, rows or Pillow's images
 captum_...      ``attack.captum``: FGSM and PGD of ``captum.robust``          own
                 ``attack.captum_smallest``: its ``MinParamPerturbation``      own
                 and the attacks of its ``AttackComparator``
 ==============  ============================================================  ======
 
-The last two rows are made by the user of callables and objects, and handed to
+The last three rows are made by the user of callables and objects, and handed to
 ``audit(..., conditions=[...])``: ``captum_robust``, ``captum_search``, ``captum_comparator``.
 
 Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the

@@ -148,3 +148,52 @@ class Dropout(ChangedTexts):
         if not (stays & told).any():
             stays[rng.choice(told.nonzero()[0])] = True
         return "".join(word for word, kept in zip(words, stays, strict=True) if kept).strip()
+
+
+@condition
+class Case(ChangedTexts):
+    """Words in another case: every word is hit by chance, with the severity as its probability.
+
+    A word that is hit is written in capitals, in small letters, or with the case of each letter at
+    random: one of those that differ from the word, each as likely. Words without letters that have
+    a case stay. Targets count as still right. A tokenizer that knows no case gives the clean rows.
+    """
+
+    kind = "text.case"
+    about = "words in capitals, in small letters or in mixed case"
+    usual = (0.3, 1.0)
+
+    @staticmethod
+    def changed(text: str, share: float, rng: np.random.Generator) -> str:
+        """The text with its words in another case."""
+        pieces = re.findall(r"\s+|\S+", text)
+        hit = (rng.random(len(pieces)) < share).tolist()
+        made = zip(pieces, hit, strict=True)
+        return "".join(_recased(piece, rng) if struck else piece for piece, struck in made)
+
+
+def _recased(word: str, rng: np.random.Generator) -> str:
+    """A word in another case, if it has one."""
+    upper = (rng.random(len(word)) < 0.5).tolist()
+    mixed = "".join(c.upper() if up else c.lower() for c, up in zip(word, upper, strict=True))
+    others = [made for made in (word.upper(), word.lower(), mixed) if made != word]
+    return others[int(rng.integers(len(others)))] if others else word
+
+
+@condition
+class Truncation(ChangedTexts):
+    """The end cut off. Severity is the share of the words, at least one; the first always stays.
+
+    Words are those of ``text.dropout``. Targets count as still right. Nothing is random here.
+    """
+
+    kind = "text.truncation"
+    about = "the last words of each text cut off"
+    usual = (0.2, 0.5)
+
+    @staticmethod
+    def changed(text: str, share: float, rng: np.random.Generator) -> str:  # noqa: ARG004 - protocol
+        """The text up to where it is cut off."""
+        words = re.findall(r"\s*\S+", text)
+        kept = min(len(words) - 1, round((1 - share) * len(words)))
+        return "".join(words[: max(1, kept)]) if len(words) > 1 else text

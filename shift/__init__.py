@@ -4,6 +4,8 @@
 module              conditions                                                       role
 ==================  ===============================================================  ===========
 corruption          ``shift.corruption.*``: noise, blur, ... at severities 1 to 5     context
+corruption_tables   ``shift.corruption.*``: missing, units, swapped, drift, rounding context
+corruption_tokens   ``shift.corruption.*``: token_noise, token_dropout, truncation   context
 off_support         ``shift.off_support.*``: Gaussian, mixed, noise, spectrum         off support
 off_support_images  ``shift.off_support.*``: patches, phases                          off support
 off_support_tokens  ``shift.off_support.*``: shuffled, random                         off support
@@ -16,5 +18,6 @@ Measures: ``score`` (the benchmark, by condition and slice), ``agreement`` and `
 outputs, ``divergence`` (where a model parts from the teacher; on request), ``domain`` (is an
 unlabelled set elsewhere at all?).
 
-``images`` (operations on batches of images), ``tokens`` and ``common`` are what they share.
+The corruptions of tables and tokens are on request (``on_request``). ``images`` (operations on
+batches of images), ``tokens``, ``tables`` and ``common`` are what they share.
 """

@@ -25,6 +25,11 @@ def is_images(data: AuditData) -> bool:
     return data.modality == "image" and data.inputs.ndim == 4 and is_numeric(data)
 
 
+def is_table(data: AuditData) -> bool:
+    """Whether the inputs are (n, columns) real numbers of a table."""
+    return data.modality == "table" and data.inputs.ndim == 2 and is_numeric(data)
+
+
 def is_tokens(data: AuditData) -> bool:
     """Whether the inputs are (n, length) integer tokens."""
     return data.modality == "tokens" and data.inputs.ndim == 2 and not is_numeric(data)

@@ -37,13 +37,13 @@ def shuffled(x: Tensor, frame: Tensor, rng: torch.Generator, share: float = 1.0)
 
 def drawn(x: Tensor, seen: Tensor, frame: Tensor, rng: torch.Generator) -> Tensor:
     """Every word drawn by itself from all words ``seen`` (m,)."""
-    return torch.where(words(x, frame), _draws(seen, x, rng), x)
+    return torch.where(words(x, frame), draws(seen, x, rng), x)
 
 
 def replaced(x: Tensor, seen: Tensor, frame: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """A share of each row's words, at least one, takes a word drawn from all ``seen``."""
-    places = _chosen(words(x, frame), share, rng, x)
-    return torch.where(places, _draws(seen, x, rng), x)
+    places = chosen(words(x, frame), share, rng, x)
+    return torch.where(places, draws(seen, x, rng), x)
 
 
 def neighbours_swapped(x: Tensor, frame: Tensor, share: float, rng: torch.Generator) -> Tensor:
@@ -60,20 +60,54 @@ def neighbours_swapped(x: Tensor, frame: Tensor, share: float, rng: torch.Genera
     inside = first + 1 < length
     moves = torch.nn.functional.pad(words(x, frame), (0, 2))
     able = inside & moves.gather(1, first) & moves.gather(1, first + 1)
-    chosen = _chosen(able, share, rng, x)
+    hit = chosen(able, share, rng, x)
     order = torch.arange(length + 2, device=x.device).repeat(rows, 1)
-    order.scatter_(1, first, torch.where(chosen, first + 1, first))
-    order.scatter_(1, first + 1, torch.where(chosen, first, first + 1))
+    order.scatter_(1, first, torch.where(hit, first + 1, first))
+    order.scatter_(1, first + 1, torch.where(hit, first, first + 1))
     return x.gather(1, order[:, :length])
 
 
-def _draws(seen: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
+def draws(seen: Tensor, x: Tensor, rng: torch.Generator) -> Tensor:
+    """(b, length) words drawn from all ``seen`` (m,)."""
     return seen[common.integers(len(seen), x.shape, rng, seen)].to(x.device, x.dtype)
 
 
-def _chosen(able: Tensor, share: float, rng: torch.Generator, like: Tensor) -> Tensor:
-    """(rows, places) booleans, of which each row has the share of its able ones, at least one."""
-    count = (share * able.sum(dim=1, keepdim=True)).round().clamp(min=1)
+def chosen(
+    able: Tensor, share: float, rng: torch.Generator, like: Tensor, spared: int = 0
+) -> Tensor:
+    """(rows, places) booleans, of which each row has the share of its able ones, at least one.
+
+    At least ``spared`` of a row's able ones are not among them.
+    """
     draws = torch.where(able, common.uniform(able.shape, rng, like), -1.0)
     rank = draws.argsort(dim=1, descending=True).argsort(dim=1)
-    return able & (rank < count)
+    return able & (rank < _count(able, share, spared))
+
+
+def last(able: Tensor, share: float, spared: int = 0) -> Tensor:
+    """As :func:`chosen`, but the last of each row's able ones."""
+    behind = able.sum(dim=1, keepdim=True) - able.cumsum(dim=1)
+    return able & (behind < _count(able, share, spared))
+
+
+def order_without(removed: Tensor, left: bool) -> Tensor:
+    """(b, length) places from which each place takes its token: the others close up.
+
+    What was removed goes to the end of the row, or to its beginning where rows are padded on the
+    left.
+    """
+    gone = removed.int()
+    return (1 - gone if left else gone).argsort(dim=1, stable=True)
+
+
+def freed(removed: Tensor, left: bool) -> Tensor:
+    """(b, length) true at the places that :func:`order_without` leaves without a token."""
+    count, length = removed.sum(dim=1, keepdim=True), removed.shape[1]
+    place = torch.arange(length, device=removed.device)
+    return place < count if left else place >= length - count
+
+
+def _count(able: Tensor, share: float, spared: int) -> Tensor:
+    """(rows, 1) how many of each row's able places a share is: at least one, if any is to spare."""
+    total = able.sum(dim=1, keepdim=True)
+    return torch.minimum((share * total).round().clamp(min=1), (total - spared).clamp(min=0))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringtest.blocks import seed_from
+from ringtest.blocks import derive, seed_from
 from ringtest.errors import DataError, RingtestError
 
 
@@ -25,13 +25,18 @@ def seeded(rng: torch.Generator, device: torch.device) -> Iterator[None]:
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002 - put back
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002 - it is the user's callable that draws
-            random.seed(seed)
+            seed_all(seed)
             yield
     finally:
         np.random.set_state(numpy_state)  # noqa: NPY002 - see above
         random.setstate(python_state)
+
+
+def seed_all(seed: int) -> None:
+    """Seed the global random states; for use within :func:`seeded`, which puts them back."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - it is the user's callable that draws
+    random.seed(seed)
 
 
 @contextmanager
@@ -51,6 +56,19 @@ def without_gradients(model: object) -> Iterator[None]:
             parameter.grad = gradient
 
 
+def row_by_row(call: Callable[[Tensor], Any], x: Tensor, field: str) -> Tensor:
+    """(b, ...) what a callable makes of each row, with draws of its own; within :func:`seeded`.
+
+    What a row is given depends on its place in the block alone: not on what the callable drew for
+    the rows before it. Raises DataError, naming ``field``, for a row of another shape or type.
+    """
+    block, out = torch.initial_seed(), []
+    for i, row in enumerate(x):
+        seed_all(derive(block, i))
+        out.append(same_form(call(row), row, field, "a row"))
+    return torch.stack(out)
+
+
 def changed(call: Callable[[Tensor], Any], x: Tensor, rng: torch.Generator, field: str) -> Tensor:
     """What a callable makes of a copy of the (b, ...) inputs: it may work in place.
 
@@ -67,7 +85,7 @@ def changed(call: Callable[[Tensor], Any], x: Tensor, rng: torch.Generator, fiel
     return same_form(found, x, field)
 
 
-def same_form(found: object, x: Tensor, field: str) -> Tensor:
+def same_form(found: object, x: Tensor, field: str, what: str = "inputs") -> Tensor:
     """What was made of (b, ...) inputs, in their type and place.
 
     Raises DataError, naming ``field``, for another shape, floats in place of tokens or the other
@@ -75,7 +93,7 @@ def same_form(found: object, x: Tensor, field: str) -> Tensor:
     """
     if not isinstance(found, Tensor) or found.shape != x.shape:
         got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise DataError(field, f"gave {got} for inputs of shape {tuple(x.shape)}", "keep the shape")
+        raise DataError(field, f"gave {got} for {what} of shape {tuple(x.shape)}", "keep the shape")
     if found.is_floating_point() != x.is_floating_point() or found.is_complex() != x.is_complex():
         raise DataError(field, f"turned {x.dtype} into {found.dtype}", "keep the type")
     placed = found.detach().to(x.device, x.dtype)

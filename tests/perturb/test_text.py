@@ -22,7 +22,7 @@ from ringtest.demo.sentences import told
 from ringtest.errors import ConfigError, DataError, RingtestError
 from ringtest.evidence import Wanted, gather
 from ringtest.perturb import typos
-from ringtest.perturb.text import ChangedTexts, Characters, Dropout
+from ringtest.perturb.text import Case, ChangedTexts, Characters, Dropout, Truncation
 from ringtest.trial import prepare
 
 N = 90
@@ -167,6 +167,43 @@ def test_one_word_stays_and_what_is_not_hit_is_not_touched() -> None:
     assert kept == {"a", "b", "c", "a  b", "b\tc", "a\tc", "a  b\tc"}
 
 
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_as_many_words_change_their_case_as_asked(share: float) -> None:
+    text = " ".join(f"Word{i}," for i in range(3000))
+    made = Case.changed(text, share, draws(2))
+    assert made.lower() == text.lower()
+    pairs = list(zip(text.split(), made.split(), strict=True))
+    changed = [b for a, b in pairs if a != b]
+    # Every word can be written in another way, so each that is hit is.
+    assert within(len(changed), 3000, share) or share == 1.0 == len(changed) / 3000
+    # Two letters in sixteen of the mixed ones are in capitals or small letters all the same.
+    for sort in (str.isupper, str.islower):
+        assert 0.3 < sum(map(sort, changed)) / len(changed) < 0.45
+
+
+def test_what_has_no_case_stays_and_spaces_do() -> None:
+    for text in ("  42\t, \n", "日本語", ""):
+        assert Case.changed(text, 1.0, draws(0)) == text
+    for i in range(20):
+        made = Case.changed(" a\tBc\n", 1.0, draws(i))
+        assert re.sub(r"\S", "x", made) == " x\txx\n"
+        assert made[1] == "A"
+        assert made[3:5] != "Bc"
+    assert Case.changed(" a\tB\n", 1e-9, draws(0)) == " a\tB\n"
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"), [(0.01, 9), (0.1, 9), (0.25, 8), (0.5, 5), (0.9, 1), (1.0, 1)]
+)
+def test_the_last_words_are_cut_off(share: float, kept: int) -> None:
+    text = " w0,  w1\tw2 w3 w4 w5 w6 w7 w8 w9. "
+    made = Truncation.changed(text, share, draws(0))
+    assert text.startswith(made)
+    assert len(made.split()) == kept
+    for short in ("", " ", "one", " one. "):
+        assert Truncation.changed(short, share, draws(0)) == short
+
+
 @pytest.mark.parametrize("make", KINDS, ids=lambda k: k.kind)
 def test_a_text_is_changed_by_its_seed_and_its_row_alone(make: Any) -> None:
     """Whatever the other rows, and whichever rows are sampled."""
@@ -186,8 +223,11 @@ def test_a_text_is_changed_by_its_seed_and_its_row_alone(make: Any) -> None:
     assert [whole[i] for i in few.rows.numbers] == part
     assert whole[:5] == mixed[:5]
     assert whole == again
-    assert sum(a != b for a, b in zip(whole, reseeded, strict=True)) > N // 2
     assert sum(a != b for a, b in zip(whole, at.texts, strict=True)) > N // 2
+    if make is Truncation:
+        assert whole == reseeded, "nothing of it is drawn"
+        return
+    assert sum(a != b for a, b in zip(whole, reseeded, strict=True)) > N // 2
     # Rows of one text have draws of their own.
     at.texts = [at.texts[0]] * N
     make(severity=0.5).fit([], at, rng(3))
