@@ -27,7 +27,7 @@ def shuffled(x: Tensor, frame: Tensor, rng: torch.Generator, share: float = 1.0)
     """A share of the words of each row, at least one, change places among themselves."""
     moves = words(x, frame)
     if share < 1:
-        moves = _chosen(moves, share, rng, x)
+        moves = chosen(moves, share, rng, x)
     # The places of a row's words, in order; then the same places in a random order.
     here = torch.where(moves, torch.arange(x.shape[1], device=x.device), x.shape[1])
     draws = torch.where(moves, common.uniform(x.shape, rng, x), 2.0)

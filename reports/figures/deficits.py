@@ -35,12 +35,10 @@ def deficits(rows: tuple[Measurement, ...], name: str) -> str | None:
         return None
     means = {k: float(np.mean([r.harm for r in found.values()])) for k, found in kinds.items()}
     worst = sorted(kinds, key=lambda k: -means[k])[:MOST_KINDS]
-    columns = [*([clean] if clean is not None else []), *severities]
-    grid: list[list[Measurement | None]] = [
-        [c if isinstance(c, Measurement) else kinds[k].get(c) for c in columns] for k in worst
-    ]
+    first = [] if clean is None else [clean]
+    grid = [[*first, *(kinds[k].get(s) for s in severities)] for k in worst]
     values = np.array([[math.nan if r is None else r.harm for r in line] for line in grid])
-    across = ["clean" if isinstance(c, Measurement) else f"{c:g}" for c in columns]
+    across = [*("clean" for _ in first), *(f"{s:g}" for s in severities)]
     down = [view.sentence_case(view.condition(k).removeprefix("corruption: ")) for k in worst]
     return _drawn(grid, values, down, across, name)
 
@@ -62,7 +60,7 @@ def _drawn(
         heat.draw(axes, values, (0.0, top), True, xticklabels=across, yticklabels=down)
         for text, row in zip(axes.texts, (r for line in grid for r in line if r), strict=False):
             if row.ci_low > 0 or row.ci_high < 0:
-                text.set_weight("bold")
+                text.set_fontweight("bold")
         axes.set_xlabel("severity", fontsize=10)
         heat.key(axes, left + wide + 16, 24, "", (0.0, top), min(110.0, tall))
         first = ", ".join(

@@ -65,7 +65,7 @@ def row_by_row(call: Callable[[Tensor], Any], x: Tensor, field: str) -> Tensor:
     block, out = torch.initial_seed(), []
     for i, row in enumerate(x):
         seed_all(derive(block, i))
-        out.append(same_form(call(row), row, field, "a row"))
+        out.append(_placed(call(row), row, field, "a row"))
     return torch.stack(out)
 
 
@@ -85,23 +85,30 @@ def changed(call: Callable[[Tensor], Any], x: Tensor, rng: torch.Generator, fiel
     return same_form(found, x, field)
 
 
-def same_form(found: object, x: Tensor, field: str, what: str = "inputs") -> Tensor:
+def same_form(found: object, x: Tensor, field: str) -> Tensor:
     """What was made of (b, ...) inputs, in their type and place.
 
     Raises DataError, naming ``field``, for another shape, floats in place of tokens or the other
     way round, and NaN or infinity.
     """
+    placed = _placed(found, x, field, "inputs")
+    # Asked of what models are shown: a double can be too large for the inputs' own floats.
+    if placed.is_floating_point() and not bool(placed.isfinite().all()):
+        rows = int((~placed.isfinite()).reshape(len(placed), -1).any(dim=1).sum())
+        raise DataError(field, f"gave NaN or infinity in {rows} rows", "mend it")
+    return placed
+
+
+def _placed(found: object, x: Tensor, field: str, what: str) -> Tensor:
+    """What was given in the place of ``x``, where it has its shape and is of its sort."""
     if not isinstance(found, Tensor) or found.shape != x.shape:
         got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise DataError(field, f"gave {got} for {what} of shape {tuple(x.shape)}", "keep the shape")
     if found.is_floating_point() != x.is_floating_point() or found.is_complex() != x.is_complex():
         raise DataError(field, f"turned {x.dtype} into {found.dtype}", "keep the type")
     placed = found.detach().to(x.device, x.dtype)
-    if placed.is_floating_point():
-        # Asked of what models are shown: a double can be too large for the inputs' own floats.
-        if not bool(placed.isfinite().all()):
-            rows = int((~placed.isfinite()).reshape(len(placed), -1).any(dim=1).sum())
-            raise DataError(field, f"gave NaN or infinity in {rows} rows", "mend it")
-    elif not torch.equal(placed.to(found.device, found.dtype), found):
+    if not placed.is_floating_point() and not torch.equal(
+        placed.to(found.device, found.dtype), found
+    ):
         raise DataError(field, f"gave numbers that {x.dtype} does not hold", "keep the type")
     return placed
