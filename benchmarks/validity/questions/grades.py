@@ -101,7 +101,7 @@ def _lists(off: pd.DataFrame) -> pd.DataFrame:
     """The mean harm over the fixed list beside that over the best of other worlds, all worlds."""
     named = off["condition"] + off["strength"].map(lambda s: "" if pd.isna(s) else f"@{s:g}")
     off = off.assign(key=named)
-    today = set(off[off["role"] == "off_support"]["key"]) if "role" in off else _today(off)
+    today = _today(off)
     out = []
     for measure in LIKENESS:
         mine = off[off["measure"] == measure]
