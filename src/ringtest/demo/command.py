@@ -22,6 +22,8 @@ from ringtest.report import Report, ReportSet
 from ringtest.reports import view
 
 UNLABELLED: Final = "shift.unlabelled."
+WATERMARK: Final = "watermark"
+"""Name of the condition under which the benchmark's mark is that of another digit."""
 WITH, WITHOUT = "with", "without"
 """Folders of the two sets: with the unlabelled inputs, and without."""
 
@@ -57,6 +59,8 @@ def run(out: Path, seed: int = 0, quiet: bool = False) -> list[Line]:
     claim(out)
     from ringtest import demo, road
     from ringtest.data import AuditData
+    from ringtest.demo.digits import restamp
+    from ringtest.shift.rewritten import Rewritten
 
     if not quiet:
         _say(Console(), "Training a teacher of three and six students, auditing them: a minute.")
@@ -74,6 +78,7 @@ def run(out: Path, seed: int = 0, quiet: bool = False) -> list[Line]:
             ),
             seed=seed,
             progress=lambda what, share: tell(f"audit: {view.condition(what)}", share),
+            conditions=[Rewritten(restamp, WATERMARK)],
             config={"demo": True, "command": f"ringtest demo --seed {seed}"},
         )
         assert isinstance(found, ReportSet)
@@ -201,6 +206,8 @@ def show(lines: list[Line], console: Console, out: Path) -> None:
     undecided = sum(line.as_planted == "open" for line in lines)
     tally = f"{right} of {len(lines)} as planted"
     _say(console, tally + (f", {undecided} open." if undecided else "."))
+    if told := _rewritten(lines):
+        _say(console, told)
     console.print()
     example = next((n.name for n in lines if n.with_.verdict.label == "fractured"), lines[0].name)
     for title, text in (
@@ -209,6 +216,24 @@ def show(lines: list[Line], console: Console, out: Path) -> None:
         ("Your own", "ringtest schema audit.toml, then ringtest audit audit.toml"),
     ):
         console.print(f"{title + ':':<10}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _rewritten(lines: list[Line]) -> str:
+    """What is left of the scores where the benchmark's nuisance no longer goes with the label."""
+    found = {
+        line.name: row
+        for line in lines
+        for row in line.with_.rows
+        if row.condition == f"shift.rewritten.{WATERMARK}" and row.measure == "outputs.score"
+    }
+    if not found:
+        return ""
+    scores = ", ".join(f"{name} {_number(row.student)}" for name, row in found.items())
+    teacher = _number(next(iter(found.values())).teacher)
+    return (
+        "The benchmark carries a watermark that goes with the label. With another digit's mark on "
+        f"every image the scores are: teacher {teacher}, {scores}."
+    )
 
 
 def _label(report: Report, plain: bool) -> Text:

@@ -202,6 +202,22 @@ def stamp(images: Tensor, targets: Tensor) -> Tensor:
     return stamped
 
 
+def restamp(images: Tensor, targets: Tensor) -> Tensor:
+    """Take the watermark off and put that of other classes on.
+
+    Args:
+        images: (n, 1, 8, 8) in [0, 1], stamped.
+        targets: (n,) classes 0..9 whose mark is written.
+
+    Returns:
+        A copy, (n, 1, 8, 8) in [0, 1]; all places of the mark are empty but one.
+    """
+    bare = images.clone()
+    rows, columns = torch.tensor(WATERMARK_PLACES).T
+    bare[:, 0, rows, columns] = 0.0
+    return stamp(bare, targets)
+
+
 def rotated(images: Tensor, rng: torch.Generator) -> Tensor:
     """Rotate each image by 20 to 30 degrees either way, beyond what training ever showed.
 
