@@ -1,23 +1,35 @@
 """Conditions that move the data: splits, corruptions, off support; group and leakage checks.
 
-==================  ===============================================================  ===========
-module              conditions                                                       role
-==================  ===============================================================  ===========
-corruption          ``shift.corruption.*``: noise, blur, ... at severities 1 to 5     context
-corruption_tables   ``shift.corruption.*``: missing, units, swapped, drift, rounding context
-corruption_tokens   ``shift.corruption.*``: token_noise, token_dropout, truncation   context
-off_support         ``shift.off_support.*``: Gaussian, mixed, noise, spectrum         off support
-off_support_images  ``shift.off_support.*``: patches, phases                          off support
-off_support_tokens  ``shift.off_support.*``: shuffled, random                         off support
-certified           ``shift.certified.NAME``: what the teacher may vouch for          certified
-unlabelled          ``shift.unlabelled.NAME``: the user's sets without targets        unlabelled
-invariance          ``shift.invariance.NAME``: the user's invariances                 invariance
-==================  ===============================================================  ===========
+===================  ==============================================================  ===========
+module               conditions                                                      role
+===================  ==============================================================  ===========
+corruption           ``shift.corruption.*``: noise, blur, ... at severities 1 to 5    context
+corruption_noise     ... on request: shot, impulse and speckle noise                 context
+corruption_blur      ... on request: defocus, glass, motion and zoom blur            context
+corruption_weather   ... on request: snow, frost, fog, spatter                       context
+corruption_digital   ... on request: elastic, pixelate, JPEG, saturate               context
+corruption_tables    ... on request: missing, units, swapped, drift, rounding        context
+corruption_tokens    ... on request: token_noise, token_dropout, truncation          context
+rewritten            ``shift.rewritten.NAME``: a nuisance written in as that of       context
+                     another class; made by the user of a callable
+off_support          ``shift.off_support.*``: Gaussian, mixed, noise, spectrum       off support
+off_support_images   ``shift.off_support.*``: patches, phases                        off support
+off_support_tokens   ``shift.off_support.*``: shuffled, random                       off support
+off_support_tables   ``shift.off_support.columns``: on request                       context
+certified            ``shift.certified.NAME``: what the teacher may vouch for        certified
+strongest            ``shift.strongest.NAME``: as strong as the teacher bears it     context
+unlabelled           ``shift.unlabelled.NAME``: the user's sets without targets      unlabelled
+invariance           ``shift.invariance.NAME``: the user's invariances               invariance
+===================  ==============================================================  ===========
+
+What is judged off support are the strengths of a fixed list; any other is context, on request.
 
 Measures: ``score`` (the benchmark, by condition and slice), ``agreement`` and ``consistency`` of
 outputs, ``divergence`` (where a model parts from the teacher; on request), ``domain`` (is an
-unlabelled set elsewhere at all?).
+unlabelled set elsewhere at all?), ``strongest`` (how strong that was).
 
-The corruptions of tables and tokens are on request (``on_request``). ``images`` (operations on
-batches of images), ``tokens``, ``tables`` and ``common`` are what they share.
+``on_request`` is what corruptions share that no audit looks under by itself, ``light`` those of
+images among them. ``images`` and ``images_*`` (operations on batches of images: filters, random
+fields, resampling, JPEG), ``graded`` (transformations at any strength), ``sequences``, ``tokens``,
+``tables`` and ``common`` are what they use.
 """

@@ -4,12 +4,16 @@ A new corruption is one class with a table of strengths and a ``change``. Streng
 image's size and range, so that a severity means about as much to a digit of 8 x 8 as to a
 photograph. Source of the idea: Hendrycks & Dietterich 2019 (arXiv 1903.12261); the strengths are
 ours.
+
+The six kinds here are in every audit. The other 15 of the 15 + 4 kinds of that paper (ImageNet-C)
+are looked under where a cell names them: ``corruption_noise``, ``corruption_blur``,
+``corruption_weather``, ``corruption_digital``. Translate and rotate are none of that paper's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -22,11 +26,13 @@ from ringtest.shift import common, images
 if TYPE_CHECKING:
     from ringtest.model import Model
 
+SOURCE: Final = "Hendrycks & Dietterich 2019, arXiv:1903.12261 (strengths are ringtest's)"
+
 
 class Corruption(Condition):
     """Base of the corruptions: images of any size, clipped to their range."""
 
-    source = "Hendrycks & Dietterich 2019, arXiv:1903.12261 (strengths are ringtest's)"
+    source = SOURCE
     strengths: ClassVar[tuple[float, ...]]
     """What severities 1 to 5 mean; units in the docstring."""
     low: float
@@ -71,12 +77,15 @@ class Corruption(Condition):
 
 @condition
 class Noise(Corruption):
-    """Gaussian noise. Units: the range of values for images; for tables and sequences ten times
-    the strength in standard deviations of each column or feature (.4 to 2.6).
-    """  # noqa: D205 - one sentence and its units
+    """Gaussian noise; ImageNet-C's gaussian_noise.
+
+    Units: the range of values for images; for tables and sequences ten times the strength in
+    standard deviations of each column or feature (.4 to 2.6).
+    """
 
     kind = "shift.corruption.noise"
     about = "Gaussian noise on every input value"
+    source = f"gaussian_noise, {SOURCE}"
     strengths = (0.04, 0.08, 0.12, 0.18, 0.26)
 
     @classmethod
@@ -101,10 +110,14 @@ class Noise(Corruption):
 
 @condition
 class Blur(Corruption):
-    """Gaussian blur. Units: sigma is .25 pixels plus the strength times the shorter side."""
+    """Gaussian blur; ImageNet-C's gaussian_blur.
+
+    Units: sigma is .25 pixels plus the strength times the shorter side.
+    """
 
     kind = "shift.corruption.blur"
     about = "Gaussian blur"
+    source = f"gaussian_blur, {SOURCE}"
     strengths = (0.01, 0.02, 0.035, 0.05, 0.075)
 
     def change(self, x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
@@ -115,10 +128,14 @@ class Blur(Corruption):
 
 @condition
 class Contrast(Corruption):
-    """Lower contrast. Units: share of it that is lost, about each channel's mean."""
+    """Lower contrast; ImageNet-C's contrast.
+
+    Units: share of it that is lost, about each channel's mean.
+    """
 
     kind = "shift.corruption.contrast"
     about = "contrast lowered towards the mean of each image and channel"
+    source = f"contrast, {SOURCE}"
     strengths = (0.25, 0.4, 0.55, 0.7, 0.85)
 
     def change(self, x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
@@ -128,10 +145,14 @@ class Contrast(Corruption):
 
 @condition
 class Brightness(Corruption):
-    """Higher brightness. Units: the range of values, added and clipped."""
+    """Higher brightness; ImageNet-C's brightness.
+
+    Units: the range of values, added and clipped.
+    """
 
     kind = "shift.corruption.brightness"
     about = "brightness raised, with saturation"
+    source = f"brightness, {SOURCE}"
     strengths = (0.1, 0.2, 0.3, 0.4, 0.5)
 
     def change(self, x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
