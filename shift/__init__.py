@@ -24,12 +24,27 @@ invariance           ``shift.invariance.NAME``: the user's invariances          
 
 What is judged off support are the strengths of a fixed list; any other is context, on request.
 
-Measures: ``score`` (the benchmark, by condition and slice), ``agreement`` and ``consistency`` of
-outputs, ``divergence`` (where a model parts from the teacher; on request), ``domain`` (is an
-unlabelled set elsewhere at all?), ``strongest`` (how strong that was).
+================  =====================================================================  ==========
+module            measures                                                               read
+================  =====================================================================  ==========
+score             ``outputs.score``: the benchmark, by condition and slice               always
+agreement         ``outputs.agreement`` of student and members                           always
+consistency       ``outputs.consistency`` of a model with itself                         always
+domain            ``shift.domain_auc``: is an unlabelled set elsewhere at all?           always
+divergence        ``outputs.divergence`` and others: where a model leaves the teacher    on request
+fidelity          ``outputs.fidelity``, where the teacher is right, and wrong            on request
+agreement_change  ``outputs.agreement_change``: agreement beside that on clean rows      on request
+proper_scores     ``outputs.loss``, ``outputs.brier``                                    on request
+calibration       ``outputs.calibration``: ECE, and its square without bias              on request
+worst_group       ``outputs.worst_group``, with an interval that minds the choice        on request
+corruption_error  ``outputs.corruption_error``: errors over the teacher's                on request
+strongest         ``shift.strongest_strength``: how strong that was                     there
+size              ``shift.size``: how far inputs were moved, if at all                   on request
+================  =====================================================================  ==========
 
 ``on_request`` is what corruptions share that no audit looks under by itself, ``light`` those of
-images among them. ``images`` and ``images_*`` (operations on batches of images: filters, random
-fields, resampling, JPEG), ``graded`` (transformations at any strength), ``sequences``, ``tokens``,
-``tables`` and ``common`` are what they use.
+images among them; ``two_samples`` holds the tests behind ``size``. ``images`` and ``images_*``
+(operations on batches of images: filters, random fields, resampling, JPEG), ``graded``
+(transformations at any strength), ``sequences``, ``tokens``, ``tables`` and ``common`` are what
+they use.
 """

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from ringtest.condition import Condition
 from ringtest.data import AuditData
+from ringtest.estimate import Estimate
+from ringtest.tasks import AnyTask
 
 POOL_NUMBERS: Final = 2**26
 """A pool of rows holds at most this many numbers (256 MB), whatever the size of a row."""
 POOL_LEAST: Final = 64
 """A pool has so many rows even if they are larger than that."""
+
+
+def holds_targets(condition: Condition, task: AnyTask) -> bool:
+    """Whether there are targets, and they are right for the rows that a condition shows."""
+    return condition.keeps_targets and condition.keeps_rows and task.targets is not None
+
+
+def of_rows(estimate: Estimate, n: int) -> Estimate:
+    """The same, told to rest on ``n`` of the rows: the units of its error may be all of them."""
+    return replace(estimate, n=n)
 
 
 def is_numeric(data: AuditData) -> bool:

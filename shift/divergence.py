@@ -7,27 +7,29 @@ about them anew.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ringtest import gallery
 from ringtest.beside import Beside
-from ringtest.condition import Condition
+from ringtest.condition import Condition, Role
 from ringtest.data import AuditData
 from ringtest.errors import SubjectError
 from ringtest.estimate import Array, row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, NotMeasurable, Reading, Setting, measure
+from ringtest.measurement import Direction
+from ringtest.shift import common
 from ringtest.tasks import AnyTask
 
 
-class _BesideTeacher(ModelMeasure):
+class BesideTeacher(ModelMeasure):
     """Base: the mean of one number a row, read wherever it is asked for."""
 
     needs = frozenset({"teacher", "outcomes"})
-    direction = "lower"
-    on = ("context",)
+    direction: ClassVar[Direction] = "lower"
+    on: ClassVar[tuple[Role, ...]] = ("context",)
     default = False
 
     def outcomes(self, evidence: Evidence, beside: Beside) -> Array:
@@ -38,8 +40,8 @@ class _BesideTeacher(ModelMeasure):
         """Name of their mean."""
         raise NotImplementedError
 
-    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
-        """One reading; NotMeasurable for the member of a teacher that has no other."""
+    def beside(self, evidence: Evidence) -> Beside:
+        """What the teacher says; NotMeasurable for the member of a teacher that has no other."""
         beside = evidence.beside
         if beside is None:
             raise NotMeasurable("there is no other member to hold it against")
@@ -47,6 +49,11 @@ class _BesideTeacher(ModelMeasure):
             raise NotMeasurable(beside.apart)
         if beside.failed:
             raise SubjectError("teacher", f"cannot be asked: {beside.failed}", "mend the member")
+        return beside
+
+    def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
+        """One reading."""
+        beside = self.beside(evidence)
         found = row_mean(self.outcomes(evidence, beside), at.units)
         return [Reading(found, self.statistic(at), params=self.params(beside, at))]
 
@@ -56,7 +63,7 @@ class _BesideTeacher(ModelMeasure):
 
 
 @measure
-class Divergence(_BesideTeacher):
+class Divergence(BesideTeacher):
     """How far a model's outputs lie from the teacher's on the same inputs; lower is better, from 0.
 
     Mean over all rows. Classification: KL(teacher || model) in nats, the teacher being the mean
@@ -100,7 +107,7 @@ class Divergence(_BesideTeacher):
 
 
 @measure
-class Betrayal(_BesideTeacher):
+class Betrayal(BesideTeacher):
     """Share of rows on which a model's class is not the teacher's; lower is better, in [0, 1].
 
     The teacher's class is the most probable one under the mean of its members; of a member under
@@ -133,7 +140,7 @@ class Betrayal(_BesideTeacher):
 
 
 @measure
-class TeacherScore(_BesideTeacher):
+class TeacherScore(BesideTeacher):
     """The teacher's own score on the inputs made for a model; lower: weaknesses are shared.
 
     Under an attack on each model (``attack.pgd``) it says how well the model's attack transfers to
@@ -154,7 +161,7 @@ class TeacherScore(_BesideTeacher):
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Targets must hold."""
-        return condition.keeps_targets and condition.keeps_rows and task.targets is not None
+        return common.holds_targets(condition, task)
 
     def outcomes(self, evidence: Evidence, beside: Beside) -> Array:
         """The teacher's score of each row."""

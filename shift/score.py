@@ -9,6 +9,7 @@ from ringtest.data import AuditData
 from ringtest.estimate import row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, Reading, Setting, measure
+from ringtest.shift import common
 from ringtest.tasks import AnyTask
 
 
@@ -33,7 +34,7 @@ class Score(ModelMeasure):
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Targets must hold."""
-        return condition.keeps_targets and condition.keeps_rows and task.targets is not None
+        return common.holds_targets(condition, task)
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading for all rows and one a slice."""

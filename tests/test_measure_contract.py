@@ -82,7 +82,8 @@ def value(seen, setting):
     """The last hidden layer's number: value(measure, world, rows of A, rows of B) -> Estimate."""
 
     def evidence(rows, w, clean=None):
-        outputs = torch.stack([torch.as_tensor(w.x[:, 1]), torch.as_tensor(w.x[:, 0]).abs()], 1)
+        logits = torch.stack([torch.as_tensor(w.x[:, 1]), torch.as_tensor(w.x[:, 0]).abs()], 1)
+        outputs = logits.log_softmax(1)  # as a classifier's canonical outputs are
         predictions = w.y.copy()
         predictions[:: 3 if rows is w.b else 5] ^= 1
         score = (predictions == w.y).astype(float)
@@ -104,7 +105,8 @@ def value(seen, setting):
         at.shared["mean outputs"] = twin.double() * 0.02
         clean = evidence(a, w)
         if isinstance(entry, PairMeasure):
-            other = evidence(b, w)
+            before = evidence(b, w) if "clean_pair" in entry.needs else None
+            clean, other = evidence(a, w, before), evidence(b, w, before)
             return guarded(
                 clean, lambda e: entry.compare(entry.prepare(e, at), entry.prepare(other, at))
             )
@@ -356,6 +358,7 @@ def test_clusters_are_kept_together(entry, seen, setting):
         beside=teacher(w, predictions),
     )
     if isinstance(entry, PairMeasure):
+        clean.clean = other.clean
         e = entry.compare(entry.prepare(clean, at), entry.prepare(other, at))
     else:
         e = entry.read(other, at)[0].estimate

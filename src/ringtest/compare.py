@@ -206,6 +206,22 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
     return as_level(made) if p.alone else made
 
 
+def mark_unmoved(rows: Sequence[Measurement]) -> None:
+    """Tell of every context row of outputs where ``shift.size`` saw no shift: ``no_shift``.
+
+    That nothing was lost there is no strength. Nothing else changes: what was lost was lost.
+    """
+    still = {
+        (r.condition, r.severity)
+        for r in rows
+        if r.measure == "shift.size" and r.params.get("no_shift") is True
+    }
+    for r in rows:
+        seen = r.measure.startswith("outputs.") and (r.condition, r.severity) in still
+        if seen and r.status == "context":
+            r.params = {**r.params, "no_shift": True}
+
+
 def as_level(made: Measurement) -> Measurement:
     """A row of which only the student's value and its standard error are known."""
     nothing = math.nan

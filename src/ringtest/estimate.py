@@ -108,6 +108,17 @@ def combine(estimates: Sequence[Estimate], weights: Sequence[float]) -> Estimate
     )
 
 
+def ratio(top: Estimate, bottom: Estimate) -> Estimate:
+    """Ratio of two estimates on the same units; influences by the delta method.
+
+    NOTHING where ``bottom`` is 0. Whether it lies far enough from 0 is the caller's to see.
+    """
+    if bottom.value == 0 or not math.isfinite(bottom.value):
+        return NOTHING
+    value = top.value / bottom.value
+    return replace(combine([top, bottom], [1.0, -value]) * (1.0 / bottom.value), value=value)
+
+
 def mean(estimates: Sequence[Estimate]) -> Estimate:
     """Mean of estimates on the same units."""
     return combine(estimates, [1.0 / len(estimates)] * len(estimates))

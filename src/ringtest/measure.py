@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ringtest import condition as conditions_
 from ringtest import margins
 from ringtest.estimate import Estimate
-from ringtest.measurement import Direction
+from ringtest.measurement import AREA, Direction
 from ringtest.registry import Registry
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ class ModelMeasure(Measure):
     curve: ClassVar[bool] = False
     """Whether it falls with the severity of a condition, so that its mean over severities is told:
     see :mod:`ringtest.series`."""
+    summaries: ClassVar[tuple[str, ...]] = (AREA,)
+    """What of that curve is told: statistics that :mod:`ringtest.series` knows."""
     unchanged: ClassVar[float | None] = None
     """What it is, by definition, where nothing is changed; None: what it reads on clean rows."""
     refutes: ClassVar[tuple[str, ...]] = ()

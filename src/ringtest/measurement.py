@@ -23,6 +23,10 @@ FAIL_ONLY: Final = ("band void",)
 
 AREA: Final = "area over severity"
 """Statistic of a row that sums up a curve: its mean from severity 0 to the largest."""
+ERROR_RATIO: Final = "error over the teacher's"
+"""Statistic of a row that sums up a curve of errors: their sum over that of the teacher."""
+RISE_RATIO: Final = "rise of error over the teacher's"
+"""The same of what the errors lie above those on clean rows."""
 STATUSES: Final = ("pass", "fail", "inconclusive", "not_measurable", "error", "context")
 
 

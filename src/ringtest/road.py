@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ringtest import environment, plan, sections, stages, subjects, tasks
+from ringtest import compare, environment, plan, sections, stages, subjects, tasks
 from ringtest.case import Case
 from ringtest.cells import versions
 from ringtest.cells.store import Store
@@ -253,4 +253,6 @@ def run(
         + seen.series.rows(case.seed)
         for name, seen in context.items()
     }
+    for of_student in rows.values():
+        compare.mark_unmoved(of_student)
     return rows, {"seconds": seconds, "cached": {k: n for k, n in found.items() if n}}

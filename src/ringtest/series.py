@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
-from ringtest import compare, estimate
+from ringtest import compare, estimate, inference, margins
 from ringtest.compare import Failure, Paired
 from ringtest.condition import Condition
-from ringtest.measure import ModelMeasure
-from ringtest.measurement import AREA, Measurement
+from ringtest.estimate import Estimate
+from ringtest.measure import ModelMeasure, NotMeasurable
+from ringtest.measurement import AREA, ERROR_RATIO, RISE_RATIO, Measurement
 
 _Line = tuple[str, str | None, str | None]
 """Statistic, concept and layer: what the readings of one line share."""
@@ -43,10 +45,11 @@ class Series:
             self._seen[entry.id, condition.id][condition.severity] = found
 
     def rows(self, seed: int) -> list[Measurement]:
-        """One row of context for each line that is known at severity 0 and two others or more.
+        """Rows of context for each line that is known at severity 0 and two others or more.
 
-        Its values are the trapezoids over [0, largest severity] over the largest severity, the
-        difference paired row by row. Where a point has no value, the row says why instead.
+        One for each of the measure's ``summaries``, by default the area: the trapezoids over
+        [0, largest severity] over the largest severity. Differences are paired row by row. Where a
+        point has no value, or a ratio nothing to stand on, the row says why instead.
         """
         out = []
         for (name, condition), points in self._seen.items():
@@ -95,14 +98,21 @@ def _rows(
     params = {"severities": severities}
     failed = next((p for p in points.values() if isinstance(p, Failure)), None)
     if failed is not None:
-        return [compare.failed_row(entry, condition, failed, statistic=AREA, params=params)]
+        return [
+            compare.failed_row(entry, condition, failed, statistic=name, params=params)
+            for name in entry.summaries
+        ]
     lines: dict[_Line, list[Paired]] = defaultdict(list)
     for found in points.values():
         for p in found if not isinstance(found, Failure) else ():
             r = p.reading
             if r.slice is None:
                 lines[r.statistic, r.concept, r.layer].append(p)
-    return [_row(entry, condition, line, params, seed) for line in lines.values()]
+    return [
+        _row(entry, condition, line, params, name, seed)
+        for line in lines.values()
+        for name in entry.summaries
+    ]
 
 
 def _row(
@@ -110,11 +120,12 @@ def _row(
     condition: str,
     line: list[Paired],
     params: dict[str, list[float]],
+    name: str,
     seed: int,
 ) -> Measurement:
     first = line[-1].reading
     fields = {
-        "statistic": AREA,
+        "statistic": name,
         "params": {**params, "of": first.statistic},
         "concept": first.concept,
         "teacher_layer": line[-1].teacher_layer,
@@ -127,8 +138,73 @@ def _row(
         why = "the rows of its severities are not the same"
     if why:
         return compare.failed_row(entry, condition, Failure("not_measurable", why), **fields)
-    shares = weights(params["severities"])
+    try:
+        found = _SUMMARIES[name](line, params["severities"])
+    except NotMeasurable as error:
+        why = str(error)
+        return compare.failed_row(entry, condition, Failure("not_measurable", why), **fields)
+    fields["unit"] = found.unit or first.unit or entry.unit
+    return compare.row(
+        entry, condition, found.delta, found.teacher, found.student, seed=seed, **fields
+    )
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """What is told of a line."""
+
+    delta: Estimate
+    """student - mean member."""
+    teacher: float
+    student: float
+    unit: str = ""
+    """Empty: that of the points."""
+
+
+def _area(line: Sequence[Paired], severities: Sequence[float]) -> _Summary:
+    shares = weights(severities)
     delta = estimate.combine([p.delta for p in line], shares)
     teacher = math.fsum(w * p.teacher for w, p in zip(shares, line, strict=True))
-    student = estimate.combine([p.reading.estimate for p in line], shares).value
-    return compare.row(entry, condition, delta, teacher, student, seed=seed, **fields)
+    return _Summary(
+        delta, teacher, estimate.combine([p.reading.estimate for p in line], shares).value
+    )
+
+
+def _error_ratio(line: Sequence[Paired], _severities: Sequence[float]) -> _Summary:
+    """Sum of the errors at all severities but 0, over the teacher's."""
+    return _over_teacher(line[1:], [1.0] * (len(line) - 1), "error")
+
+
+def _rise_ratio(line: Sequence[Paired], _severities: Sequence[float]) -> _Summary:
+    """The same of the errors less those at severity 0."""
+    return _over_teacher(line, [1.0 - len(line), *[1.0] * (len(line) - 1)], "rise of error")
+
+
+def _over_teacher(line: Sequence[Paired], shares: list[float], what: str) -> _Summary:
+    """A weighted sum of the student's points over that of the mean member's.
+
+    NotMeasurable where the teacher's sum, by its interval, may be 0 or less.
+    """
+    if any(p.alone for p in line):
+        raise NotMeasurable("there is no teacher to hold it against")
+    mine = estimate.combine([p.reading.estimate for p in line], shares)
+    theirs = mine - estimate.combine([p.delta for p in line], shares)
+    se = inference.standard_error(theirs)
+    low, _ = inference.interval(theirs.value, se, theirs.dof, margins.CI_LEVEL)
+    # Without a single error there is no error of the error either.
+    if not (theirs.value > 0 and low > 0):
+        each = f"{theirs.value / sum(w > 0 for w in shares):.3g} a severity"
+        raise NotMeasurable(f"the teacher's {what} ({each}) may be 0: nothing to divide by")
+    found = estimate.ratio(mine, theirs)
+    if not np.any(mine.influence):
+        # No error at all has no error of its own, and would be certain.
+        found = replace(found, influence=np.zeros(0))
+    one = replace(found, value=found.value - 1.0)
+    return _Summary(one, 1.0, found.value, "times the teacher's")
+
+
+_SUMMARIES: Final[dict[str, Callable[[Sequence[Paired], Sequence[float]], _Summary]]] = {
+    AREA: _area,
+    ERROR_RATIO: _error_ratio,
+    RISE_RATIO: _rise_ratio,
+}
