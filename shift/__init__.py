@@ -24,6 +24,19 @@ invariance           ``shift.invariance.NAME``: the user's invariances          
 
 What is judged off support are the strengths of a fixed list; any other is context, on request.
 
+Splits, on request only: rows of the benchmark as they are, role context.
+
+==============  ========================================================================
+module          conditions
+==============  ========================================================================
+split_groups    ``shift.split.group.A=x&B=y``, ``.left_out.A=x``, ``.group_fold.A=1of5``
+split_time      ``shift.split.time.A@share``, ``.time_fold.A=1of5``
+split_cluster   ``shift.split.cluster.1of4``, ``.rare``, ``.rare.A&B``
+split_tilt      ``shift.split.tilt.A@strength``, ``.weighted.NAME``
+split_labels    ``shift.split.labels.uniform``, ``.labels.0=0.5``, ``.labels.dirichlet@1``
+split_spurious  ``shift.split.spurious.A``, ``.spurious.A@strength``
+==============  ========================================================================
+
 ================  =====================================================================  ==========
 module            measures                                                               read
 ================  =====================================================================  ==========
@@ -43,8 +56,8 @@ size              ``shift.size``: how far inputs were moved, if at all          
 ================  =====================================================================  ==========
 
 ``on_request`` is what corruptions share that no audit looks under by itself, ``light`` those of
-images among them; ``two_samples`` holds the tests behind ``size``. ``images`` and ``images_*``
-(operations on batches of images: filters, random fields, resampling, JPEG), ``graded``
-(transformations at any strength), ``sequences``, ``tokens``, ``tables`` and ``common`` are what
-they use.
+images among them; ``splits`` says how rows are drawn; ``two_samples`` holds the tests behind
+``size``. ``images`` and ``images_*`` (operations on batches of images: filters, random fields,
+resampling, JPEG), ``graded`` (transformations at any strength), ``sequences``, ``tokens``,
+``tables`` and ``common`` are what they use.
 """

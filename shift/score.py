@@ -41,10 +41,11 @@ class Score(ModelMeasure):
         assert evidence.score is not None
         name = at.task.score_name
         out = [Reading(row_mean(evidence.score, at.units), name)]
+        # A column of identities or times has no slices to speak of, however few a split shows.
+        everywhere = (at.whole or at).data.groups
         for column, values in at.data.groups.items():
-            labels = np.unique(values)
-            # A column of identities or times has no slices to speak of.
-            for label in labels if len(labels) <= 50 else []:
+            few = len(np.unique(everywhere[column])) <= 50
+            for label in np.unique(values) if few else []:
                 rows = values == label
                 units = None
                 if at.units is not None:

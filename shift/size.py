@@ -127,6 +127,15 @@ def _inputs(evidence: Evidence, at: Setting) -> tuple[Tensor, Tensor, bool]:
     data, condition = at.data, at.condition
     source = condition.start(data)
     codes = data.cluster
+    if at.whole is not None:
+        # A part of the benchmark is held against what it leaves out.
+        whole, rest = at.whole.data, condition.outside(at.whole.data)
+        if not len(rest):
+            raise NotMeasurable("it leaves no row out that it could be told from")
+        units = None if whole.cluster is None else whole.cluster[rest]
+        rest = rest[_few(whole.inputs[torch.from_numpy(rest)], units)]
+        rows = _few(data.inputs, codes)
+        return whole.inputs[torch.from_numpy(rest)], _changed(evidence, at, rows), False
     if condition.keeps_rows:
         rows = _few(data.inputs, codes)
         return data.inputs[rows], _changed(evidence, at, rows), True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest.registry import Registry
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 Scope = Literal["shared", "own", "pair"]
 """``shared``: one changed input for all models. ``own``: white box, each model its own with the
 same start and budget. ``pair``: made from teacher and student together."""
+CLEAN: Final = "clean"
 Role = Literal["clean", "context", "off_support", "certified", "unlabelled", "invariance"]
 """What the verdict may use a condition for; ``context``: nothing."""
 
@@ -64,6 +67,9 @@ class Condition:
     """Whether what a model is shown lies in its inputs, so that another can be shown the same."""
     keeps_rows: ClassVar[bool] = True
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
+    selects: ClassVar[bool] = False
+    """Whether it shows rows of the data as they are, some of them, perhaps more than once: see
+    :meth:`picks`. Measures then find the data, targets, groups and clusters of those rows."""
 
     def __init__(self, name: str | None = None, severity: float | None = None) -> None:
         """Name and strength.
@@ -86,6 +92,11 @@ class Condition:
         return self.id if self.severity is None else f"{self.id}@{self.severity:g}"
 
     @property
+    def stored_as(self) -> str:
+        """Id of the condition under which stored evidence holds what a model shows here."""
+        return CLEAN if self.selects else self.id
+
+    @property
     def asks_gradients(self) -> bool:
         """Whether a model has to give gradients to be looked at."""
         return self.scope == "own" if self.gradients is None else self.gradients
@@ -100,6 +111,40 @@ class Condition:
         """The instances that a cell naming this kind in full means, besides the defaults."""
         return ()
 
+    @classmethod
+    def named(
+        cls,
+        data: AuditData,  # noqa: ARG003 - protocol
+        name: str,  # noqa: ARG003
+        severity: float | None = None,  # noqa: ARG003
+    ) -> Iterable[Condition]:
+        """The instances that a cell means which goes on behind the kind: ``KIND.name@severity``.
+
+        Raises ConfigError for a name that says what it means and is not there.
+        """
+        return ()
+
+    def check(self, data: AuditData) -> None:
+        """Refuse what the data lack, before a model is run. Raises ConfigError."""
+
+    def picks(self, data: AuditData) -> NDArray[np.int64] | None:
+        """Rows of the data that are shown, called after :meth:`fit`; None: all of them, in order.
+
+        Only where ``selects`` is true. Rows may repeat: the copies are one unit of every error.
+        """
+        return None
+
+    def outside(self, data: AuditData) -> NDArray[np.int64]:
+        """Rows of the data, ascending, that may teach what is then read on the picked ones.
+
+        None of them is picked, or lies in one cluster with a picked row. Called after :meth:`fit`.
+        """
+        picked = self.picks(data)
+        if picked is None:
+            return np.empty(0, dtype=np.int64)
+        units = np.arange(data.n) if data.cluster is None else data.cluster
+        return np.flatnonzero(~np.isin(units, units[picked])).astype(np.int64)
+
     def start(self, data: AuditData) -> Rows:
         """The rows that the condition starts from, called after :meth:`fit`.
 
@@ -112,7 +157,10 @@ class Condition:
         return self.start(data).main
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Calibrate on the data before the first batch (statistics, pools, matched strengths)."""
+        """Calibrate on the data before the first batch (statistics, pools, matched strengths).
+
+        A NotMeasurable takes the rows of all models under the condition, never the audit.
+        """
 
     def beyond(self, model: Model) -> str | None:
         """What keeps a model from being looked at under the condition ("has ..."), or None."""
@@ -153,7 +201,7 @@ def condition(cls: type[Condition]) -> type[Condition]:
 class Clean(Condition):
     """The data as they are."""
 
-    kind = "clean"
+    kind = CLEAN
     about = "the benchmark's inputs as they are"
     role = "clean"
 

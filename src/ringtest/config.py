@@ -79,6 +79,17 @@ class DataTable(Table):
     """Where the rows come from."""
 
     load: str = Field(pattern=_SPEC, description="module:callable that gives a ringtest.AuditData")
+    groups: str | None = Field(
+        None,
+        min_length=1,
+        description=".csv, .tsv or .parquet file of group columns, a row an input in their order",
+    )
+    concepts: str | None = Field(
+        None, min_length=1, description="the same: factors to decode besides the target"
+    )
+    cluster: str | None = Field(
+        None, min_length=1, description="group column: rows that share a value are one unit"
+    )
 
 
 def _layers(value: Any) -> Any:

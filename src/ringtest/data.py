@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ringtest import margins
 from ringtest.errors import DataError, close_to
-from ringtest.rows import checks, inputs, sampling, tables
+from ringtest.rows import checks, inputs, metadata, sampling, tables
 from ringtest.rows import texts as texts_
 from ringtest.rows.checks import Invariance, Layout, Modality
 from ringtest.rows.inputs import Form, Rows
@@ -34,7 +34,8 @@ class AuditData:
             conditions change; ``rows`` has the rest.
         targets: (n,) int classes; (n,) or (n, k) float values; None for embedding models.
         groups: DataFrame, dict name -> (n,), or a CSV or Parquet file: domain, subgroup, source,
-            time.
+            time. Or an (n, k) array or tensor of codes with ``metadata_fields``, or the data set of
+            WILDS that has one.
         concepts: the same: factors to decode besides the target.
         invariances: dict name -> callable(inputs) -> inputs that must not change the output.
         cluster: (n,) rows that are not independent share a value; or the name of a group column.
@@ -56,6 +57,8 @@ class AuditData:
         texts: (n,) texts that inputs were made of, for conditions that change texts.
         tokenizer: callable(list of texts) -> inputs, padded to one length, in the form of
             ``inputs``; of ``texts`` it must make ``inputs``.
+        metadata_fields: names of the columns where ``groups`` is an (n, k) array.
+        metadata_map: field -> names of its codes, for those that have names.
 
     Raises DataError, in one line, for whatever is not as it must be.
     """
@@ -77,6 +80,8 @@ class AuditData:
     normalise: Any = None
     texts: Any = field(default=None, repr=False)
     tokenizer: Tokenizer | None = None
+    metadata_fields: Sequence[str] | None = None
+    metadata_map: Mapping[str, Any] | None = None
     warnings: list[str] = field(default_factory=list, init=False)
     """What the checks noticed without refusing it."""
     rows: Rows = field(init=False, repr=False)
@@ -100,7 +105,11 @@ class AuditData:
         self.inputs = self.rows.main
         if self.targets is not None:
             self.targets = tables.column("targets", self.targets, self.n, wide=True)
-        self.groups = tables.columns("groups", self.groups, self.n)
+        groups = metadata.as_columns(self.groups, self.metadata_fields, self.metadata_map)
+        self.groups, warnings = metadata.without_label(
+            tables.columns("groups", groups, self.n), self.targets
+        )
+        self.warnings += warnings
         self.concepts = tables.columns("concepts", self.concepts, self.n)
         self.invariances = checks.invariances(self.invariances, self.inputs, self.form)
         if isinstance(self.cluster, str):
@@ -188,6 +197,22 @@ class AuditData:
         if size <= 0 or longest <= size:
             return self
         kept = sampling.stratified(self.n, size, [self.targets, *self.groups.values()], seed)
+        out = self.take(kept)
+        out.elsewhere = {
+            k: r.take(sampling.stratified(len(r), size, [], seed))
+            for k, r in self.elsewhere.items()
+        }
+        out.unlabelled = {k: r.main for k, r in out.elsewhere.items()}
+        out.warnings = [f"inputs: a stratified sample of {len(kept):,} of {self.n:,} rows"]
+        out._notice()
+        return out
+
+    def take(self, kept: NDArray[np.int64]) -> AuditData:
+        """The data of some rows, in the given order; a row may stand there more than once.
+
+        Copies of a row are one unit: without clusters, each row of the data becomes one. What is
+        not by row (unlabelled sets, bounds, form) stays.
+        """
         out = copy.copy(self)
         for name in ("duplicates", "_sums", "frame_tokens", "fingerprint"):
             out.__dict__.pop(name, None)
@@ -197,14 +222,9 @@ class AuditData:
         out.groups = {k: v[kept] for k, v in self.groups.items()}
         out.concepts = {k: v[kept] for k, v in self.concepts.items()}
         out.texts = None if self.texts is None else [self.texts[i] for i in kept]
-        out.cluster = None if self.cluster is None else tables.codes(self.cluster[kept])
-        out.elsewhere = {
-            k: r.take(sampling.stratified(len(r), size, [], seed))
-            for k, r in self.elsewhere.items()
-        }
-        out.unlabelled = {k: r.main for k, r in out.elsewhere.items()}
-        out.warnings = [f"inputs: a stratified sample of {len(kept):,} of {self.n:,} rows"]
-        out._notice()
+        repeats = len(np.unique(kept)) < len(kept)
+        units = kept if self.cluster is None else self.cluster[kept]
+        out.cluster = tables.codes(units) if repeats or self.cluster is not None else None
         return out
 
     def tokenised(self, changed: list[str]) -> Rows:
@@ -292,15 +312,21 @@ class AuditData:
         seen = checks.row_sums(self.train.to(self.inputs.dtype))
         return int(np.isin(self._sums, seen).sum())
 
-    def _notice(self) -> None:
-        for name, values in self.groups.items():
+    def small_groups(self, groups: Mapping[str, NDArray[Any]]) -> list[str]:
+        """A warning for each column with groups of too few rows to be judged."""
+        out = []
+        for name, values in groups.items():
             labels, counts = np.unique(values, return_counts=True)
             small = [f"{v} ({c})" for v, c in zip(labels, counts, strict=True) if c < margins.MIN_N]
             if small:
-                self.warnings.append(
+                out.append(
                     f"groups[{name!r}]: under {margins.MIN_N} rows, so not judged: "
                     f"{', '.join(small[:5])}{' ...' if len(small) > 5 else ''}"
                 )
+        return out
+
+    def _notice(self) -> None:
+        self.warnings += self.small_groups(self.groups)
         if self.duplicates:
             self.warnings.append(
                 f"inputs: {self.duplicates} of {self.n} rows repeat an earlier one exactly; "

@@ -47,6 +47,8 @@ class Evidence:
     """Layer name -> running sums of the layer with itself, over all rows."""
     clean: Evidence | None = None
     """The same model on the unchanged rows, where the condition keeps rows."""
+    whole: Evidence | None = None
+    """The same model on all rows of the data, where the condition picks some of them."""
     failed: str = ""
     """Why there is no evidence, in words."""
     failure: Literal["error", "not_measurable"] = "error"
@@ -90,6 +92,14 @@ class Gathered:
     """(model a, model b) -> (layer of a, layer of b) -> running sums."""
     rows: NDArray[np.int64]
     n: int
+    picked: NDArray[np.int64] | None = None
+    """Rows of the data that the condition showed; None: all of them, or others."""
+    data: AuditData | None = None
+    """The data of the picked rows."""
+    task: AnyTask | None = None
+    """The task of the picked rows."""
+    why: str = ""
+    """Why the condition cannot be looked under on these data; then there is nothing else."""
 
 
 class _Collector:
@@ -209,7 +219,13 @@ def gather(
         seed: seed of the audit.
         tick: called with the number of rows done, for each model and block.
     """
-    condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
+    try:
+        condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
+        picked = condition.picks(data)
+    except NotMeasurable as error:
+        return Gathered({}, {}, np.empty(0, dtype=np.int64), 0, why=str(error))
+    if picked is not None:
+        data, task = data.take(picked), task.take(picked)
     source = condition.start(data)
     n = len(source)
     rows = blocks.sample_rows(n)
@@ -260,7 +276,9 @@ def gather(
             if wanted.moments:
                 _add_moments(collectors, cross)
     found = {k: c.result(looked_at[k], panel.found.get(k)) for k, c in collectors.items()}
-    return Gathered(found, cross, rows, n)
+    if picked is None:
+        return Gathered(found, cross, rows, n)
+    return Gathered(found, cross, rows, n, picked, data, task)
 
 
 def _changed(
@@ -288,10 +306,11 @@ def _remembered(model: Model, condition: Condition, source: Rows, part: slice) -
     """What a model that cannot be run here showed elsewhere."""
     assert model.stored is not None
     rows = torch.from_numpy(source.numbers[part])
-    raw = model.stored.outputs(condition.id)
+    where = condition.stored_as
+    raw = model.stored.outputs(where)
     if raw is None:
-        raise SubjectError(model.name, f"holds no evidence under {condition.id}", "compute it")
-    layers = {k: v[rows] for k, v in model.stored.layers(condition.id).items()}
+        raise SubjectError(model.name, f"holds no evidence under {where}", "compute it")
+    layers = {k: v[rows] for k, v in model.stored.layers(where).items()}
     return model.canonical(raw[rows]), layers
 
 

@@ -33,15 +33,17 @@ Need = Literal[
     "model",
     "teacher",
     "condition",
+    "outside",
 ]
 """``outcomes``: score and prediction of every row. ``sample``: last hidden layer and outputs on the
 sample of rows. ``layers``: the same for all layers. ``moments``: running sums over all rows and
 layer pairs. ``clean_pair``: clean evidence of the same rows beside the changed. ``model``: the
 model itself, to be run again; ``gradients``: the same, and its outputs can be differentiated with
 respect to inputs. ``layer_gradients``, beside ``model``: with respect to layers, as a model of
-tokens can. ``condition``: what the fitted condition learnt of each model. ``teacher``: what the
-teacher's other members say of the very inputs that the model was shown; what is held against them
-is a level of its own, and is told even of a single teacher's student."""
+tokens can. ``condition``: what the fitted condition learnt of each model.
+``outside``: evidence of all rows of the data, where the condition picks some of them. ``teacher``:
+what the teacher's other members say of the very inputs that the model was shown; what is held
+against them is a level of its own, and is told even of a single teacher's student."""
 Invariance = Literal["permutation", "orthogonal", "linear", "scale", "logit scale"]
 
 PERMUTATION: Final[Invariance] = "permutation"
@@ -64,6 +66,10 @@ class Setting:
     seed: int
     shared: dict[str, Any] = field(default_factory=dict)
     """Things that measures derive from the data alone and may reuse within one condition."""
+    picked: NDArray[np.int64] | None = None
+    """(n,) rows of ``whole`` that these are, where the condition picks some of them."""
+    whole: Setting | None = None
+    """What measures may know of all rows of the data, where the condition picks some of them."""
 
     @property
     def sample_units(self) -> NDArray[np.int64] | None:

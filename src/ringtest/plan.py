@@ -98,7 +98,10 @@ def make(
         c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
     ]
     found += users_own(own, task.name, found)
-    found += _asked(extra, data, task, {c.key for c in found})
+    asked_for, extra = _asked(extra, data, task, {c.key for c in found})
+    found += asked_for
+    for condition in found:
+        condition.check(data)
     found.sort(key=lambda c: c.role != "clean")
     _check_extra(extra, found)
     stages: list[Stage] = []
@@ -141,10 +144,13 @@ _MEANINGLESS = "does not apply to this condition and data"
 
 def _names(extra: Sequence[Cell], entry: Measure, condition: Condition) -> bool:
     """Whether a cell asks for a measure under a condition."""
-    return any(
-        fnmatchcase(entry.id, m) and (fnmatchcase(condition.id, c) or fnmatchcase(condition.key, c))
-        for m, c in extra
-    )
+    return any(fnmatchcase(entry.id, m) and _is(condition, c) for m, c in extra)
+
+
+def _is(condition: Condition, name: str) -> bool:
+    """Whether a name or glob is a condition's; what a column holds may look like a glob."""
+    own = (condition.id, condition.key)
+    return name in own or any(fnmatchcase(id_, name) for id_ in own)
 
 
 def _obstacle(entry: Measure, condition: Condition, data: AuditData, task: AnyTask) -> str | None:
@@ -153,6 +159,8 @@ def _obstacle(entry: Measure, condition: Condition, data: AuditData, task: AnyTa
         return _MEANINGLESS
     if "clean_pair" in entry.needs and condition.role == "clean":
         return "compares with the clean rows, which these are"
+    if "clean_pair" in entry.needs and condition.selects:
+        return "compares changed rows with clean ones, and these are rows of the data as they are"
     if "teacher" in entry.needs and not condition.changes_inputs:
         return "what each model is shown lies inside it, where the teacher cannot be asked"
     return None
@@ -177,8 +185,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
         return f"{model.name} is stored evidence, and cannot be run"
     if model.stored is None and (lacking := condition.beyond(model)):
         return f"{model.name} {lacking}"
-    if model.stored is not None and not model.stored.holds(condition.id):
-        return f"{model.name} is stored evidence, and holds none under {condition.id}"
+    if model.stored is not None and not model.stored.holds(condition.stored_as):
+        return f"{model.name} is stored evidence, and holds none under {condition.stored_as}"
     return None
 
 
@@ -201,7 +209,7 @@ def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
             raise ConfigError(
                 "cells", f"no measure matches {m!r}", close_to(m, [e.id for e in measures])
             )
-        if not any(fnmatchcase(f.id, c) or fnmatchcase(f.key, c) for f in found):
+        if not any(_is(f, c) for f in found):
             raise ConfigError(
                 "cells",
                 f"no condition matches {c!r}",
@@ -211,24 +219,36 @@ def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
 
 def _asked(
     extra: Sequence[Cell], data: AuditData, task: AnyTask, known: set[str]
-) -> list[Condition]:
-    """Conditions that a cell names in full, and that no audit looks under by itself."""
+) -> tuple[list[Condition], list[Cell]]:
+    """Conditions that cells name and no audit looks under by itself, and the cells with their keys.
+
+    A cell may name many in short (``shift.split.group``): it stands for a cell each.
+    """
     kinds = {entry.id: entry.make for entry in conditions if task.name in entry.make.tasks}
     out: dict[str, Condition] = {}
-    for _, name in extra:
+    cells: list[Cell] = []
+    for measure, name in extra:
         kind, severity = _parsed(name)
         # No glob: "attack.*" would run them all.
+        made: Sequence[Condition] = ()
         if kind in kinds:
-            made = kinds[kind].asked(data, severity)
-            out |= {c.key: c for c in made if c.key not in known}
-    return list(out.values())
+            made = list(kinds[kind].asked(data, severity))
+        elif families := [k for k in kinds if kind.startswith(f"{k}.")]:
+            family = max(families, key=len)
+            made = list(kinds[family].named(data, kind.removeprefix(f"{family}."), severity))
+        out |= {c.key: c for c in made if c.key not in known}
+        if made and not any(_is(c, name) for c in made):
+            cells += [(measure, c.key) for c in made]
+        else:
+            cells.append((measure, name))
+    return list(out.values()), cells
 
 
 def _parsed(name: str) -> tuple[str, float | None]:
     """Kind and severity that a cell names; the whole name where no number stands behind an @."""
-    kind, _, text = name.partition("@")
+    kind, at, text = name.rpartition("@")
     try:
-        return kind, float(text)
+        return (kind, float(text)) if at else (name, None)
     except ValueError:
         return name, None
 

@@ -36,7 +36,8 @@ class Series:
 
     def see(self, entry: ModelMeasure, condition: Condition, found: list[Paired] | Failure) -> None:
         """Readings under one condition; those that are no point of a curve are passed over."""
-        if not entry.curve:
+        # Picked at another strength, rows are others: there is no curve of the same ones.
+        if not entry.curve or condition.selects:
             return
         self._entries[entry.id] = entry
         if condition.role == "clean":

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ringtest import compare, evidence, likeness, plan
+from ringtest import blocks, compare, evidence, likeness, plan
 from ringtest.case import Case
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store
 from ringtest.compare import Failure
-from ringtest.condition import Condition, conditions
+from ringtest.condition import Clean, Condition, conditions
 from ringtest.evidence import Evidence, Gathered
 from ringtest.headlines import Judge
 from ringtest.likeness import Layers
@@ -63,9 +63,13 @@ class Looker:
             tick(stage.rows * len(self.case.models))
             return cells, found
         gathered = self._gather(stage, tick)
-        at = setting(self.case, stage.condition, gathered)
+        at = None if gathered.why else setting(self.case, stage.condition, gathered)
         for entry in missing:
-            content = compute(self.case, entry, gathered, at)
+            content = (
+                dict.fromkeys((m.name for m in self.case.models), _unlooked(gathered.why))
+                if at is None
+                else compute(self.case, entry, gathered, at)
+            )
             cells[entry_id(entry)] = content
             # An error may pass (memory that ran out): the next run tries again.
             if self.store is not None and self.keys is not None and not _broken(content):
@@ -99,7 +103,11 @@ class Looker:
         else:
             assert self._clean is not None
             for name, seen in gathered.evidence.items():
-                seen.clean = self._clean.get(name)
+                if gathered.picked is None:
+                    seen.clean = self._clean.get(name)
+                else:
+                    # Of these rows themselves nothing was changed: there is no pair.
+                    seen.whole = self._clean.get(name)
         return gathered
 
     def _run(self, stage: Stage, tick: Callable[[int], None]) -> Gathered:
@@ -118,18 +126,32 @@ class Looker:
 
 def setting(case: Case, condition: Condition, gathered: Gathered) -> Setting:
     """What measures may know of a condition besides the evidence."""
+    data, task = gathered.data or case.data, gathered.task or case.task
     at = Setting(
-        case.data,
-        case.task,
+        data,
+        task,
         condition,
         gathered.rows,
-        case.data.cluster if condition.keeps_rows else _copies(condition.inputs(case.data)),
+        data.cluster if condition.keeps_rows else _copies(condition.inputs(data)),
         case.seed,
+        picked=gathered.picked,
+        whole=None if gathered.picked is None else _whole(case),
     )
     outputs = [gathered.evidence[m.name].outputs for m in case.members]
     if all(o.shape[0] for o in outputs):
         at.shared[MEAN_OUTPUTS] = case.task.combined(outputs)
     return at
+
+
+def _whole(case: Case) -> Setting:
+    """The setting of all rows of the data as they are."""
+    rows = blocks.sample_rows(case.data.n)
+    return Setting(case.data, case.task, Clean(), rows, case.data.cluster, case.seed)
+
+
+def _unlooked(why: str) -> Failure:
+    """What every measure says of every model under a condition that these data cannot show."""
+    return Failure("not_measurable", why)
 
 
 def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) -> dict[str, Any]:

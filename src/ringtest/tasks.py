@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import torch
@@ -29,6 +30,13 @@ class Task:
         self.targets: Tensor | None = None
         self.columns: int | None = None
         """Required number of output columns, or None."""
+
+    def take(self, rows: NDArray[np.int64]) -> Self:
+        """The task of some rows; its units stay those of all, so that scores compare."""
+        out = copy.copy(self)
+        if self.targets is not None:
+            out.targets = self.targets[torch.from_numpy(rows)]
+        return out
 
     def canonical(self, raw: Tensor, probabilities: bool) -> Tensor:
         """The model's raw outputs as (b, k) in the task's own form, with gradient."""

@@ -298,3 +298,26 @@ def test_a_handful_of_rows_and_rows_that_do_not_vary_say_nothing(seen, setting):
         evidence = replace(seen(x), model=Shown())
         with pytest.raises(NotMeasurable, match="different rows"):
             SIZE.read(evidence, made)
+
+
+# -- splits ----------------------------------------------------------------------------------------
+
+
+def test_a_split_is_held_against_what_it_leaves_out(rng):
+    """A group that lies apart is a shift, one by chance is none, and there must be a rest."""
+    from ringtest import road
+    from tests.support.quick import differences
+
+    x = torch.cat([normal(rng, 300), normal(rng, 300, by=2.0)]).float()
+    y = (x[:, 1] > 0).long().numpy()
+    far = np.repeat(["near", "far"], 300)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    data = AuditData(x, y, groups={"place": far, "coin": rng.integers(2, size=600)})
+    cells = [("shift.size", f"shift.split.group.{c}") for c in ("place=far", "coin=1")]
+    case = road.prepare([net], {"student": net}, data, "classification", cells=cells)
+    found = {k: v["student"] for k, v in differences(case, "shift.size").items()}
+    place, coin = (found[c][0].reading for _, c in cells)  # type: ignore[index]
+    assert place.estimate.value == pytest.approx(norm.cdf(2 / math.sqrt(2)), abs=0.04)
+    assert not place.params["no_shift"]
+    assert coin.estimate.value == pytest.approx(0.5, abs=0.08)
+    assert coin.params["no_shift"]

@@ -59,7 +59,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
                 if config.is_set
                 else students[0]
             ),
-            "data": loading.call("data.load", config.data.load, where),
+            "data": _described(loading.call("data.load", config.data.load, where), config, where),
             "task": config.task,
             "references": [subject(r) for r in config.reference] or None,
             "layers": config.audit.layers,
@@ -68,6 +68,19 @@ def ask(path: Path, seed: int | None = None) -> Asked:
             "max_rows": config.audit.max_rows,
         },
     )
+
+
+def _described(data: Any, config: configs.AuditFile, where: Path) -> Any:
+    """The data with the columns of the files that lie beside the configuration."""
+    from ringtest.data import AuditData
+    from ringtest.rows.metadata import described
+
+    table = config.data
+    files = {k: where / v for k, v in (("groups", table.groups), ("concepts", table.concepts)) if v}
+    # What is no AuditData is refused, in words, where the audit begins.
+    if not isinstance(data, AuditData) or not (files or table.cluster):
+        return data
+    return described(data, **files, cluster=table.cluster)
 
 
 def prepare(path: Path, seed: int | None = None) -> Case:

@@ -18,10 +18,11 @@ from ringtest.case import Case
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store, Unstorable, pack
 from ringtest.commands.cost import Cost
+from ringtest.condition import Clean
 from ringtest.errors import RingtestError
 from ringtest.evidence import Evidence, Gathered
 from ringtest.files import CELLS
-from ringtest.measure import Measure
+from ringtest.measure import Measure, NotMeasurable
 from ringtest.model import evaluating
 from ringtest.plan import Stage, cell_name
 from ringtest.progress import Progress
@@ -62,7 +63,8 @@ class _Pilot:
                     self._kind(alike, missing)
                 # A trial must not end what it is a trial for.
                 except Exception as error:
-                    why = str(error) if isinstance(error, RingtestError) else repr(error)
+                    told = isinstance(error, RingtestError | NotMeasurable)
+                    why = str(error) if told else repr(error)
                     self.cost.untimed[alike[0].condition.key] = why
         self._memory()
         say("plan", 1.0)
@@ -125,10 +127,12 @@ class _Pilot:
             condition.fit(list(of.models), of.data, rng)
             return time.perf_counter() - begin
 
-        inside = fit(small)
+        # A block is too few rows to pick from; as they are they cost the same.
+        shown = Clean() if condition.selects else condition
+        inside = 0.0 if condition.selects else fit(small)
         begin = time.perf_counter()
         gathered = evidence.gather(
-            condition,
+            shown,
             small.models,
             small.pairs,
             small.data,

@@ -52,7 +52,12 @@ def columns(name: str, value: Any, n: int) -> dict[str, NDArray[Any]]:
     if value is None:
         return {}
     if isinstance(value, str | os.PathLike):
-        value = _read(name, Path(value))
+        path = Path(value)
+        value = _read(name, path)
+        rows = len(next(iter(value.values()), ()) if isinstance(value, dict) else value)
+        if rows != n:
+            fix = "give one row an input, in their order, below a line of names"
+            raise DataError(name, f"{path.name} has {rows} rows, inputs have {n}", fix)
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
         value = {str(c): value[c].to_numpy() for c in value.columns}
     if not isinstance(value, Mapping):
