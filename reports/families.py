@@ -114,9 +114,12 @@ FAMILIES: Final = (
             Panel("probe.slice_loss", zero="nothing lost"),
             Panel("probe.condition_matrix", "pairs"),
             Panel("probe.slice_transfer"),
+            Panel("slices.discovered", "dots"),
         ),
         MappingProxyType(
             {
+                "dots": "Slices in which the student falls behind, found on half of the rows and "
+                "judged on the other: its score there beside that of the mean member.",
                 "pairs": "A probe learns in one slice (line) and is tried in another (column). The "
                 "stronger the colour, the higher, and higher is better: a layer that serves all "
                 "slices alike is as strong off the diagonal as on it.",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ringtest.condition import Condition
 from ringtest.data import AuditData
-from ringtest.estimate import row_mean
+from ringtest.estimate import Array, Estimate, row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, Reading, Setting, measure
 from ringtest.shift import common
@@ -46,11 +47,18 @@ class Score(ModelMeasure):
         for column, values in at.data.groups.items():
             few = len(np.unique(everywhere[column])) <= 50
             for label in np.unique(values) if few else []:
-                rows = values == label
-                units = None
-                if at.units is not None:
-                    units = np.unique(at.units[rows], return_inverse=True)[1].astype(np.int64)
-                out.append(
-                    Reading(row_mean(evidence.score[rows], units), name, slice=f"{column}={label}")
-                )
+                found = _within(evidence.score, values == label, at)
+                out.append(Reading(found, name, slice=f"{column}={label}"))
+        for label, rows in at.data.slices.items():
+            # Of those that a split shows none of there is nothing to say.
+            if rows.any() or at.whole is None:
+                out.append(Reading(_within(evidence.score, rows, at), name, slice=label))
         return out
+
+
+def _within(score: Array, rows: NDArray[np.bool_], at: Setting) -> Estimate:
+    """Mean score of some of the rows, whose clusters stay units."""
+    units = None
+    if at.units is not None:
+        units = np.unique(at.units[rows], return_inverse=True)[1].astype(np.int64)
+    return row_mean(score[rows], units)

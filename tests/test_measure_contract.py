@@ -84,7 +84,8 @@ def world(seed: int, n: int = N) -> World:
 
 def teacher(w: World, predictions: np.ndarray) -> Beside:
     """What the others say on the same rows."""
-    return Beside(np.abs(w.x[:, 2]).astype(float), (predictions == w.y).astype(float), w.y)
+    score = (predictions == w.y).astype(float)
+    return Beside(np.abs(w.x[:, 2]).astype(float), score, w.y, typical=score)
 
 
 @pytest.fixture(scope="session")
@@ -384,4 +385,4 @@ def test_clusters_are_kept_together(entry, seen, setting):
         e = entry.compare(entry.prepare(clean, at), entry.prepare(other, at))
     else:
         e = entry.read(other, at)[0].estimate
-    assert e.units in (0, 20, 60)
+    assert e.units in (0, 20, 30, 60)  # 30: the clusters of half of the rows

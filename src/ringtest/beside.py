@@ -48,6 +48,9 @@ class Beside:
     """(n,) the teacher's score; NaN where targets do not hold."""
     predictions: NDArray[np.int64] | None = None
     """(n,) the teacher's classes; None where there are none."""
+    typical: NDArray[np.float64] | None = None
+    """(n,) mean score of those members, each by itself: what one more network would score. Their
+    mean output scores higher than any of them. None where targets do not hold."""
     failed: str = ""
     """Why the teacher could not be asked, in words."""
     apart: str = ""
@@ -62,6 +65,7 @@ class Beside:
             divergence=column(self.divergence),
             score=column(self.score),
             predictions=None if self.predictions is None else column(self.predictions),
+            typical=None if self.typical is None else column(self.typical),
         )
 
 
@@ -123,6 +127,8 @@ class Panel:
                     beside.apart = "its outputs are of another width than the teacher's"
                     continue
                 self._keep(beside, rows, shown[1].double(), mean, targets)
+                if targets is not None:
+                    self._keep_typical(beside, rows, said, targets[rows])
                 _keep_examples(beside, rows, x, shown, mean)
             except SubjectError as error:
                 beside.failed = f"{error.field} {error.problem}"
@@ -148,6 +154,14 @@ class Panel:
             if beside.predictions is None:
                 beside.predictions = np.full(self.n, -1, dtype=np.int64)
             beside.predictions[rows] = predictions
+
+    def _keep_typical(
+        self, beside: Beside, rows: slice, said: Sequence[Tensor], targets: Tensor
+    ) -> None:
+        if beside.typical is None:
+            beside.typical = np.full(self.n, np.nan)
+        scores = [self.task.score(s.double(), targets).double().cpu() for s in said]
+        beside.typical[rows] = torch.stack(scores).mean(0).numpy()
 
 
 def _keep_examples(beside: Beside, rows: slice, x: Tensor, shown: Seen, mean: Tensor) -> None:

@@ -230,6 +230,20 @@ def gate(
 
 
 @app.command()
+def slices(
+    report: Annotated[
+        Path,
+        typer.Argument(metavar="REPORT", help="report.json or its folder", show_default=False),
+    ],
+) -> None:
+    """Print the slices that an audit found, as slices and gates for an audit.toml."""
+    from ringtest import reports
+    from ringtest.report import load_report
+
+    print(reports.render(load_report(report), "slices"), end="")
+
+
+@app.command()
 def layers(config: _Config) -> None:
     """List the layers of every model, and why they are read or passed over."""
     from ringtest.commands import audits as commands

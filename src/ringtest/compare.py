@@ -84,17 +84,21 @@ def pair(
     """
     theirs = []
     mine = readings[student]
+    out = []
+    if not isinstance(mine, Failure):
+        out = [_told(r, r.teacher) for r in mine if r.teacher is not None]
+        mine = [r for r in mine if r.teacher is None]
     for name in members:
         of_member = readings[name]
         if isinstance(of_member, Failure):
             alone = level and len(members) == 1 and of_member.status == "not_measurable"
             if alone and not isinstance(mine, Failure):
-                return [_alone(r, of_member.reason, _mean(r, readings, references)) for r in mine]
+                why = of_member.reason
+                return out + [_alone(r, why, _mean(r, readings, references)) for r in mine]
             return of_member
         theirs.append(of_member)
     if isinstance(mine, Failure):
         return mine
-    out = []
     for reading in mine:
         matches = [_nearest(reading, candidates) for candidates in theirs]
         found = [m for m in matches if m is not None]
@@ -112,6 +116,11 @@ def pair(
         honest = _mean(reading, readings, references)
         out.append(Paired(reading, found[0].layer, teacher.value, delta, honest))
     return out
+
+
+def _told(reading: Reading, teacher: Estimate) -> Paired:
+    """A reading that knows what the teacher reads in its place."""
+    return Paired(reading, None, teacher.value, reading.estimate - teacher)
 
 
 def _alone(reading: Reading, why: str, references: float) -> Paired:

@@ -127,7 +127,9 @@ class GateTable(Table):
         min_length=1,
         description="condition id or glob; else each measure's headlines, or its clean rows",
     )
-    slice: str | None = Field(None, min_length=1, description="column=value or glob; else all rows")
+    slice: str | None = Field(
+        None, min_length=1, description="column=value, name or glob; else all rows"
+    )
     statistic: str | None = Field(
         None, min_length=1, description='statistic or glob, such as "mean*"; else all of a measure'
     )
@@ -135,6 +137,21 @@ class GateTable(Table):
     def gate(self) -> Gate:
         """The same for the policy."""
         return Gate(**self.model_dump())
+
+
+class SliceTable(Table):
+    """Rows of the data on which scores are read, too."""
+
+    name: str = Field(min_length=1, description="what its rows are called, and [[gate]] names")
+    where: dict[str, Any] = Field(
+        min_length=1,
+        description="column -> a value, or { from = 0.2, below = 0.5 }; all of them hold",
+    )
+    n: int | None = Field(None, ge=1, description="rows that it had where it was found")
+
+    def rule(self) -> dict[str, Any]:
+        """The same for the data."""
+        return self.model_dump(exclude_none=True)
 
 
 _Models = Annotated[
@@ -156,6 +173,7 @@ class AuditFile(Table):
     reference: list[ModelTable] = Field([], description="honest models of the student's kind")
     data: DataTable
     audit: AuditTable = AuditTable()
+    slice: list[SliceTable] = []
     gate: list[GateTable] = []
 
     @property

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ringtest import margins
+from ringtest import margins, rules
 from ringtest.errors import DataError, close_to
 from ringtest.rows import checks, inputs, metadata, sampling, tables
 from ringtest.rows import texts as texts_
@@ -59,6 +59,9 @@ class AuditData:
             ``inputs``; of ``texts`` it must make ``inputs``.
         metadata_fields: names of the columns where ``groups`` is an (n, k) array.
         metadata_map: field -> names of its codes, for those that have names.
+        slices: dict name -> rule over the columns of :mod:`ringtest.attributes`, such as
+            ``{"dim eights": {"target": 8, "brightness": {"below": 0.2}}}``: the score is read there
+            too. Afterwards name -> (n,) true on its rows.
 
     Raises DataError, in one line, for whatever is not as it must be.
     """
@@ -82,6 +85,7 @@ class AuditData:
     tokenizer: Tokenizer | None = None
     metadata_fields: Sequence[str] | None = None
     metadata_map: Mapping[str, Any] | None = None
+    slices: Any = None
     warnings: list[str] = field(default_factory=list, init=False)
     """What the checks noticed without refusing it."""
     rows: Rows = field(init=False, repr=False)
@@ -136,6 +140,8 @@ class AuditData:
         self.texts = texts_.texts(self.texts, self.tokenizer, self.n)
         if self.texts is not None:
             texts_.check_same(self.tokenised(self.texts), self.rows)
+        given, self.slices = self.slices, {}
+        self.slices = rules.slices(given, self)
         self._notice()
 
     @property
@@ -183,6 +189,14 @@ class AuditData:
         per = {"image": "channel", "table": "column"}.get(str(self.modality), "feature")
         return f"the standard deviation of each {per}{raw}"
 
+    def sliced(self, given: Any) -> AuditData:
+        """A copy with more slices, in a form that ``slices`` may have; raises DataError."""
+        out = copy.copy(self)
+        out.__dict__.pop("fingerprint", None)
+        out.warnings = list(self.warnings)
+        out.slices = {**self.slices, **rules.slices(given, out)}
+        return out
+
     def sample(self, size: int, seed: int = 0) -> AuditData:
         """At most ``size`` of the rows, stratified by class and group; each unlabelled set alike.
 
@@ -221,6 +235,7 @@ class AuditData:
         out.targets = None if self.targets is None else self.targets[kept]
         out.groups = {k: v[kept] for k, v in self.groups.items()}
         out.concepts = {k: v[kept] for k, v in self.concepts.items()}
+        out.slices = {k: v[kept] for k, v in self.slices.items()}
         out.texts = None if self.texts is None else [self.texts[i] for i in kept]
         repeats = len(np.unique(kept)) < len(kept)
         units = kept if self.cluster is None else self.cluster[kept]
@@ -260,6 +275,8 @@ class AuditData:
         for kind, columns in (("group", self.groups), ("concept", self.concepts)):
             for name, values in columns.items():
                 yield f"{kind}.{name}", np.asarray(values, dtype=str)
+        for name, rows in self.slices.items():
+            yield f"slice.{name}", rows
         if self.cluster is not None:
             yield "cluster", self.cluster
         if self.texts is not None:

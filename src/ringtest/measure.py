@@ -97,6 +97,9 @@ class Reading:
     """What else the row is to tell of the student, JSON values only."""
     unit: str = ""
     """Unit of the estimate, where it is another than the measure's."""
+    teacher: Estimate | None = None
+    """What the teacher reads in the very place, where the measure was told (it needs ``teacher``)
+    and the place is the model's own, which no member has a reading for."""
 
 
 class Measure:

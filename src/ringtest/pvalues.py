@@ -100,6 +100,21 @@ def holm(p_values: Sequence[float], alpha: float) -> list[bool]:
     return rejected
 
 
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for the false discovery rate: each at most q where that is to be q.
+
+    Valid where the tests are independent or positively dependent, as one-sided tests of means over
+    sets of rows are that overlap (Benjamini & Yekutieli 2001). NaN counts as 1.
+    """
+    count = len(p_values)
+    plain = [1.0 if math.isnan(p) else p for p in p_values]
+    adjusted, least = [1.0] * count, 1.0
+    for rank, index in enumerate(sorted(range(count), key=lambda i: -plain[i])):
+        least = min(least, plain[index] * count / (count - rank))
+        adjusted[index] = least
+    return adjusted
+
+
 def needed_n(harm: float, margin: float, se: float, n: int, alpha: float) -> int | None:
     """Rows that would settle the side of the margin, if the harm stayed as it is.
 

@@ -32,6 +32,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
     config = configs.load(path)
 
     from ringtest import subjects
+    from ringtest.data import AuditData
     from ringtest.measure import measures
     from ringtest.sources import loading
 
@@ -50,6 +51,9 @@ def ask(path: Path, seed: int | None = None) -> Asked:
 
     teachers = [subject(t) for t in config.teacher]
     students = [subject(s) for s in config.student]
+    data = _described(loading.call("data.load", config.data.load, where), config, where)
+    if config.slice and isinstance(data, AuditData):
+        data = data.sliced([s.rule() for s in config.slice])
     return Asked(
         config,
         {
@@ -59,7 +63,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
                 if config.is_set
                 else students[0]
             ),
-            "data": _described(loading.call("data.load", config.data.load, where), config, where),
+            "data": data,
             "task": config.task,
             "references": [subject(r) for r in config.reference] or None,
             "layers": config.audit.layers,
