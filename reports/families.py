@@ -30,6 +30,8 @@ class Panel:
     """Whether its value is drawn in the panels of its scale, as what comes without the model."""
     zero: str = ""
     """What 0 stands for: the area below is shaded."""
+    everywhere: bool = False
+    """Whether rows of all conditions are drawn, where there are rows on benchmark inputs, too."""
     beside: bool = False
     """Whether lines under several conditions are boxes of one figure, each with an axis of its own;
     else each condition has a figure."""
@@ -223,6 +225,31 @@ FAMILIES: Final = (
         ),
     ),
     Family(
+        "shifts",
+        "Shifts",
+        "Was it a shift at all, what did it cost, and where is the student worst?",
+        "shift.",
+        (
+            Panel("shift.size", "dots", better="of the inputs: the same for both"),
+            Panel("shift.strongest_strength", "dots", better="the strongest the teacher bears"),
+            Panel("outputs.worst_group", "dots", everywhere=True),
+            Panel("outputs.fidelity", "dots", everywhere=True),
+            Panel("outputs.agreement_change", "dots"),
+            Panel("outputs.corruption_error", "dots"),
+            Panel("outputs.calibration", "dots", everywhere=True),
+            Panel("outputs.loss", "dots", everywhere=True),
+            Panel("outputs.brier", "dots", everywhere=True),
+        ),
+        MappingProxyType(
+            {
+                "dots": "Size: AUC .5 and a squared discrepancy of 0 are no shift, and to lose "
+                "nothing there is no strength. Worst group: of those with at least 100 rows, with "
+                "an interval that minds that it was chosen. Circle: the mean member, square: the "
+                "student."
+            }
+        ),
+    ),
+    Family(
         "robustness",
         "Robustness",
         "How far inputs may be moved before the answer breaks, and can an attack's failure be "
@@ -254,15 +281,15 @@ FAMILIES: Final = (
 """In the order of the page."""
 
 ELSEWHERE: Final = ("outputs.", "shift.")
-"""Measures of outputs and of shifts, which other sections show."""
+"""Measures of outputs and of shifts that no family lists: other sections show them."""
 
 
 def of(measure: str) -> Family | None:
     """The family of a measure; None if it is shown elsewhere on the page."""
-    if measure.startswith(ELSEWHERE):
-        return None
     for family in FAMILIES:
         if measure in family.listed:
             return family
+    if measure.startswith(ELSEWHERE):
+        return None
     fitting = [f for f in FAMILIES if measure.startswith(f.prefix)]
     return max(fitting, key=lambda f: len(f.prefix))

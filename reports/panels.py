@@ -71,7 +71,12 @@ def _section(family: Family, rows: list[Measurement], prefix: str) -> Section:
     for row in rows:
         by_measure.setdefault(row.measure, []).append(row)
     order = [*family.listed, *(m for m in by_measure if m not in family.listed)]
-    chosen = {m: _in_sight(by_measure[m]) for m in order if m in by_measure}
+    free = {m for m, panel in family.listed.items() if panel.everywhere}
+    chosen = {
+        m: by_measure[m] if m in free else _in_sight(by_measure[m])
+        for m in order
+        if m in by_measure
+    }
     sketch = _Sketch(family)
     for name, mine in chosen.items():
         sketch.add(family.listed.get(name, Panel(name)), mine)
