@@ -189,9 +189,27 @@ def _data() -> Schema:
         unlabelled=counts,
         warnings=_list(TEXT),
     )
-    # Reports of 0.1.0 do not have it yet.
+    # Reports of 0.1.0 do not have these yet.
     found["properties"]["eps_unit"] = TEXT
+    found["properties"]["leakage"] = _leakage()
     return found
+
+
+def _leakage() -> Schema:
+    finding = _object(
+        kind={"enum": ["exact", "near", "labels", "group", "time"]},
+        between=TEXT,
+        count=COUNT,
+        share={"type": "number", "minimum": 0, "maximum": 1},
+        words=TEXT,
+        examples=_list({"type": "array", "items": COUNT, "minItems": 2, "maxItems": 2}),
+        column={"type": ["string", "null"]},
+        values=_list(TEXT),
+        classes={"type": "object", "additionalProperties": COUNT},
+    )
+    unchecked = _object(check=TEXT, reason=TEXT)
+    version: Schema = {"type": "integer", "minimum": 1}
+    return _object(version=version, findings=_list(finding), not_checked=_list(unchecked))
 
 
 def _verdict() -> Schema:

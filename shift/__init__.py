@@ -55,6 +55,10 @@ strongest         ``shift.strongest_strength``: how strong that was             
 size              ``shift.size``: how far inputs were moved, if at all                   on request
 ================  =====================================================================  ==========
 
+Checks before any number (``ringtest.leakage``): ``leakage`` (exact copies, groups on both sides,
+order in time) and ``leakage_near`` (near copies; ``near`` searches, ``near_points`` says where rows
+lie).
+
 ``on_request`` is what corruptions share that no audit looks under by itself, ``light`` those of
 images among them; ``splits`` says how rows are drawn; ``two_samples`` holds the tests behind
 ``size``. ``images`` and ``images_*`` (operations on batches of images: filters, random fields,

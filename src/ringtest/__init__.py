@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ringtest.data import AuditData
     from ringtest.errors import Exit, RingtestError
+    from ringtest.findings import leakage
     from ringtest.gates.gate_file import load_policy
     from ringtest.policy import Gate, Policy, Waiver
     from ringtest.report import Report, ReportSet, gate, load_report
@@ -34,6 +35,7 @@ _HOME: Final = {
     "Report": "ringtest.report",
     "ReportSet": "ringtest.report",
     "gate": "ringtest.report",
+    "leakage": "ringtest.findings",
     "load_policy": "ringtest.gates.gate_file",
     "load_report": "ringtest.report",
     "save_evidence": "ringtest.sources.stored",
@@ -52,6 +54,7 @@ __all__ = [
     "Waiver",
     "audit",
     "gate",
+    "leakage",
     "load_policy",
     "load_report",
     "save_evidence",

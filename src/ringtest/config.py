@@ -109,6 +109,10 @@ class AuditTable(Table):
     ] = "auto"
     seed: int = Field(0, ge=0, description="decides every random draw")
     max_rows: int = Field(0, ge=0, description="0: all rows; else a seeded, stratified sample")
+    leakage: Literal["auto", "full", "exact"] = Field(
+        "auto",
+        description="near copies of rows: looked for where that takes seconds, always, or never",
+    )
     references: Literal["auto"] | None = Field(
         None, description=f"auto: reference copies of the student's kind; {LATER}"
     )

@@ -20,6 +20,7 @@ from ringtest.rows import checks, inputs, metadata, sampling, tables
 from ringtest.rows import texts as texts_
 from ringtest.rows.checks import Invariance, Layout, Modality
 from ringtest.rows.inputs import Form, Rows
+from ringtest.rows.seen import Seen, known_rows, repeated
 from ringtest.rows.texts import Tokenizer
 
 
@@ -44,7 +45,8 @@ class AuditData:
         unlabelled: dict name -> inputs from elsewhere, in any form that ``inputs`` may have; no
             targets needed.
         train: inputs (or AuditData) that the student was distilled on: rows of the data that stand
-            there exactly are told in ``warnings``.
+            there exactly are told in ``warnings``. Of AuditData targets and groups are kept for
+            the checks of leakage.
         modality: ``image`` (n, channels, height, width), ``table`` (n, features), ``tokens``
             (n, length) integers, ``sequence`` (n, length, features); None: read off the shape.
         mask: (n, length) true where a token or step counts; layers are pooled over those alone. A
@@ -94,6 +96,8 @@ class AuditData:
     """The same for each unlabelled set."""
     form: Form = field(init=False, repr=False)
     """How models take a batch."""
+    seen: Seen | None = field(init=False, repr=False)
+    """``train`` with what stands beside it."""
 
     def __post_init__(self) -> None:
         """Check everything that can be checked without a model."""
@@ -133,10 +137,7 @@ class AuditData:
             raise DataError("unit_ids", "come with causal-lm", "leave them out")
         self.elsewhere = self._elsewhere()
         self.unlabelled = {name: rows.main for name, rows in self.elsewhere.items()}
-        if isinstance(self.train, AuditData):
-            self.train = self.train.inputs
-        elif self.train is not None:
-            self.train = self._stored(inputs.read("train", self.train, self.main)[0]).main
+        self._take(self.train)
         self.texts = texts_.texts(self.texts, self.tokenizer, self.n)
         if self.texts is not None:
             texts_.check_same(self.tokenised(self.texts), self.rows)
@@ -242,6 +243,13 @@ class AuditData:
         out.cluster = tables.codes(units) if repeats or self.cluster is not None else None
         return out
 
+    def against(self, train: Any) -> AuditData:
+        """A copy of the data with another ``train``, its warnings as they are."""
+        out = copy.copy(self)
+        out.__dict__.pop("fingerprint", None)
+        out._take(train)
+        return out
+
     def tokenised(self, changed: list[str]) -> Rows:
         """What the tokenizer makes of these texts in the place of ``texts``, one for each row.
 
@@ -253,6 +261,16 @@ class AuditData:
         if len(rows) != self.n:
             raise DataError("tokenizer", f"gave {len(rows)} rows of {self.n} texts", "one a text")
         return replace(rows, kept=self.rows.kept, of=self.rows.of)
+
+    def _take(self, train: Any) -> None:
+        if isinstance(train, AuditData):
+            self.seen = Seen(train.rows, train.targets, train.groups)
+        elif train is not None:
+            rows, targets = inputs.read("train", train, self.main)
+            self.seen = Seen(self._stored(rows), targets)
+        else:
+            self.seen = None
+        self.train = None if self.seen is None else self.seen.rows.main
 
     def _form(self, rows: Rows) -> Form:
         last = self.layout == "NHWC"
@@ -283,8 +301,10 @@ class AuditData:
             yield "texts", texts_.as_bytes(self.texts)
         for name, rows in self.elsewhere.items():
             yield from rows.tensors(f"unlabelled.{name}")
-        if self.train is not None:
+        if self.seen is not None:
             yield "train", self.train
+            for name, values in self.seen.groups.items():
+                yield f"train.group.{name}", np.asarray(values, dtype=str)
 
     def _elsewhere(self) -> dict[str, Rows]:
         if self.unlabelled is None:
@@ -345,12 +365,9 @@ class AuditData:
     def _notice(self) -> None:
         self.warnings += self.small_groups(self.groups)
         if self.duplicates:
-            self.warnings.append(
-                f"inputs: {self.duplicates} of {self.n} rows repeat an earlier one exactly; "
-                "if they are not independent, give them a common value in cluster"
-            )
+            self.warnings.append(repeated(self.duplicates, self.n))
         known = self._known()
         if known:
-            self.warnings.append(f"inputs: {known} of {self.n} rows stand in train, too")
+            self.warnings.append(known_rows("inputs", known, self.n))
         if self.n < margins.MIN_N:
             self.warnings.append(f"inputs: {self.n} rows; nothing under {margins.MIN_N} is judged")

@@ -13,6 +13,15 @@ Progress = Callable[[str, float], None]
 _FORMAT = "{desc:<34.34} {bar} {percentage:3.0f}% {elapsed}"
 
 
+def part(say: Progress, low: float, high: float) -> Progress:
+    """Progress of a part of the work, which lies between two shares of all of it."""
+    return lambda what, share: say(what, low + (high - low) * share)
+
+
+def silent(_what: str, _share: float) -> None:
+    """Progress that nobody is told of."""
+
+
 @contextmanager
 def bar(progress: Progress | bool) -> Iterator[Progress]:
     """A bar for whoever looks at a terminal or a notebook; nothing elsewhere.
@@ -24,7 +33,7 @@ def bar(progress: Progress | bool) -> Iterator[Progress]:
         yield progress
         return
     if not progress:
-        yield lambda _what, _share: None
+        yield silent
         return
     from tqdm import TqdmWarning
 

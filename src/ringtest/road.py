@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from ringtest import compare, environment, plan, sections, stages, subjects, tasks
+from ringtest import compare, environment, findings, plan, sections, stages, subjects, tasks
 from ringtest.case import Case
 from ringtest.cells import versions
 from ringtest.cells.store import Store
@@ -23,9 +23,12 @@ from ringtest.measurement import Measurement
 from ringtest.model import evaluating
 from ringtest.plan import Cell
 from ringtest.policy import Gate, Policy
-from ringtest.progress import Progress, bar
+from ringtest.progress import Progress, bar, part, silent
 from ringtest.report import Report, ReportSet
 from ringtest.tasks import Metric
+
+_LEAKAGE: Final = 0.1
+"""Share of the progress bar that a full search for leakage has."""
 
 
 def prepare(
@@ -83,6 +86,7 @@ def audit(
     gates: Sequence[Gate] = (),
     fresh: bool = False,
     progress: Progress | bool = True,
+    leakage: findings.Extent = "auto",
     config: Mapping[str, Any] | None = None,
 ) -> Report | ReportSet:
     """Compare a student, or several, with the teacher from inside.
@@ -107,6 +111,9 @@ def audit(
         gates: requirements of your own, decided beside the verdict.
         fresh: replace another audit's report in ``out``, and compute every cell anew.
         progress: True for a progress bar, False for none, or a callable.
+        leakage: how far to look, before any number, for rows that are in each other or in
+            ``train``: ``auto`` looks for near copies where that takes seconds, ``full`` always,
+            ``exact`` never. What is found is told and changes no verdict.
         config: written into the report.
 
     Returns:
@@ -133,6 +140,7 @@ def audit(
         )
     if not all(isinstance(g, Gate) for g in gates):
         raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
+    extent = findings.extent(leakage)
     layers = layers if isinstance(layers, str) else list(layers)
     tokenizer = case.data.tokenizer
     identity = {
@@ -154,6 +162,7 @@ def audit(
         "cells": [list(c) for c in cells],
         **({"conditions": [c.key for c in conditions]} if conditions else {}),
         "max_rows": int(max_rows),
+        **({} if extent == "auto" else {"leakage": extent}),
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
         "identity": identity,
         # Whoever reads one report of a set can tell whether another is missing.
@@ -168,10 +177,12 @@ def audit(
             # Another audit may have ended between the two.
             claim(out, identity, names, fresh)
             store = stack.enter_context(_cells(Path(out), case, identity, fresh))
+        first = _LEAKAGE if extent == "full" else 0.0
         with bar(progress) as say:
-            rows, timing = run(case, say, store)
+            leaks = findings.find(case.data, extent, part(say, 0.0, first) if first else silent)
+            rows, timing = run(case, part(say, first, 1.0), store)
         timing["total"] = time.perf_counter() - started
-        result = _result(case, rows, Policy(gates=tuple(gates)), settings, timing)
+        result = _result(case, rows, leaks, Policy(gates=tuple(gates)), settings, timing)
         if out is not None:
             result.save(out)
             if fresh:
@@ -182,6 +193,7 @@ def audit(
 def _result(
     case: Case,
     rows: dict[str, list[Measurement]],
+    leaks: findings.Leakage,
     policy: Policy,
     settings: dict[str, Any],
     timing: dict[str, Any],
@@ -196,7 +208,7 @@ def _result(
             student=name,
             task=case.task.name,
             subjects=sections.subjects(case.members, model, case.references),
-            data=sections.data(case.data, [*case.members, *case.references, model]),
+            data=sections.data(case.data, [*case.members, *case.references, model], leaks),
             not_measured=sections.not_measured(case.plan.not_measured, rows[name]),
             config=settings,
             environment=environment.describe(case.seed, device),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ringtest.data import AuditData
 from ringtest.decision import Scope
+from ringtest.findings import Leakage
 from ringtest.measurement import Measurement
 from ringtest.model import Model
 
@@ -34,8 +35,11 @@ def subjects(
     }
 
 
-def data(rows: AuditData, models: Sequence[Model] = ()) -> dict[str, Any]:
+def data(
+    rows: AuditData, models: Sequence[Model] = (), leaks: Leakage | None = None
+) -> dict[str, Any]:
     """The ``data`` of ``report.json``, with what was noticed of the models' outputs on it."""
+    found = [] if leaks is None else [w for w in leaks.warnings if w not in rows.warnings]
     groups = {}
     for column, values in rows.groups.items():
         labels, counts = np.unique(values, return_counts=True)
@@ -50,12 +54,14 @@ def data(rows: AuditData, models: Sequence[Model] = ()) -> dict[str, Any]:
         "unlabelled": {k: int(v.shape[0]) for k, v in (rows.unlabelled or {}).items()},
         "warnings": [
             *rows.warnings,
+            *found,
             *(
                 f"{m.name}: outputs are probabilities, not logits"
                 for m in models
                 if m.probabilities
             ),
         ],
+        **({} if leaks is None else {"leakage": leaks.as_dict()}),
     }
 
 

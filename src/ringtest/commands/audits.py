@@ -100,12 +100,15 @@ def plan(path: Path, out: Path | None, seed: int | None, quiet: bool) -> None:
     """Time a trial of everything that an audit would do, and print what it would do and cost."""
     case = prepare(path, seed)
 
+    from ringtest import findings
     from ringtest.commands import listings, pilot
-    from ringtest.progress import bar
+    from ringtest.progress import bar, silent
 
     with bar(not quiet) as say:
+        # By itself it takes seconds; what an audit is asked for beyond that, it tells then.
+        leaks = findings.find(case.data, "auto", silent)
         cost = pilot.estimate(case, path.with_suffix("") if out is None else out, say)
-    listings.show_plan(case, cost)
+    listings.show_plan(case, cost, leaks.warnings)
 
 
 def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bool) -> None:
@@ -121,6 +124,7 @@ def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bo
         gates=[g.gate() for g in asked.config.gate],
         fresh=fresh,
         progress=not quiet,
+        leakage=asked.config.audit.leakage,
         config={
             "file": asked.config.as_dict(),
             "command": f"ringtest audit {path.name} --seed {asked.arguments['seed']}",

@@ -86,8 +86,8 @@ def _floors(case: Case, where: str) -> dict[str, float]:
     return {**margins.FLOORS[where], **(margins.OWN_FLOORS[where] if own else {})}
 
 
-def show_plan(case: Case, cost: Cost) -> None:
-    """Print the cells, what they cost, and the rows that the margins need."""
+def show_plan(case: Case, cost: Cost, leaks: Iterable[str] = ()) -> None:
+    """Print the cells, what they cost, the rows that the margins need, and what was noticed."""
     console, plan = Console(), case.plan
     table = _table("condition", "scope", "rows", "measures")
     families: dict[tuple[str, str, str, str], dict[str, None]] = defaultdict(dict)
@@ -128,7 +128,7 @@ def show_plan(case: Case, cost: Cost) -> None:
         )
     for left in plan.not_measured:
         _note(console, f"Not measured: {left['measure']} on {left['condition']}: {left['reason']}.")
-    for warning in case.data.warnings:
+    for warning in dict.fromkeys([*case.data.warnings, *leaks]):
         _note(console, f"Note: {warning}.")
 
 
