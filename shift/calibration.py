@@ -39,7 +39,7 @@ class Calibration(ModelMeasure):
 
     The interval of ECE holds bins and the sign of each gap fixed; where the gaps are no larger
     than ``if_calibrated`` it is about the biased number, not about the truth. The other comes with
-    a delete-one jackknife. Measured coverage stands in docs/shifting.md.
+    a delete-one jackknife. Measured coverage stands in docs/shift-measures.md.
 
     Sources: Naeini et al. 2015 (AAAI); Guo et al. 2017 (arXiv:1706.04599); the debiased square:
     Kumar et al. 2019 (arXiv:1909.10155), with the unbiased variance of the whole gap.

@@ -383,7 +383,13 @@ def test_names_exist(page: str) -> None:
     """Measures and conditions in backticks are registered, or added by a page."""
     known = {e.id for r in (measures, conditions) for e in r} | set(ADDED)
     families = {name.split(".")[0] for name in known if "." in name}
-    named = ("shift.unlabelled", "shift.certified", "shift.invariance")  # and then a name
+    named = (
+        "shift.unlabelled",
+        "shift.certified",
+        "shift.invariance",
+        "shift.strongest",
+        "shift.rewritten",
+    )  # and then a name
     averaged = ("shift.off_support",)
     for token in inline(page):
         name = token.content.split("@")[0]
