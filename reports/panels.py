@@ -230,8 +230,12 @@ class _Sketch:
             better += f"; grey: {zero}" if zero else ""
             mine = held
             if len(held) > MOST_DOTS:
-                mine = sorted(held, key=lambda pair: -_harm(pair[1]))[:MOST_DOTS]
-                better = f"the {MOST_DOTS} of {len(held)} with the most harm; {better}"
+                told = any(_harm(row) > 0 for _, row in held)
+                # What is the same for both has no harm: then the least of it is what to look at.
+                first = (lambda p: -_harm(p[1])) if told else (lambda p: p[1].teacher)
+                mine = sorted(held, key=first)[:MOST_DOTS]
+                which = "with the most harm" if told else "that are least"
+                better = f"the {MOST_DOTS} of {len(held)} {which}; {better}"
             self._show(row for _, row in mine)
             out.append(dots.Panel(title, [_dot(row, label) for label, row in mine], better, zero))
         return out

@@ -186,6 +186,6 @@ class StrongestStrength(ModelMeasure):
         found = at.condition
         assert isinstance(found, Strongest)
         kept = {f"{s:.4g}": round(k, 4) for s, k in sorted(found.kept.items())}
-        params = {"unit": found.graded.unit, "kept": kept, "largest": found.graded.most}
+        params = {"unit": found.graded.unit, "kept": kept, "most": found.graded.most}
         value = Estimate(found.strength, np.zeros(0), len(blocks.sample_rows(at.data.n, ROWS)))
         return [Reading(value, "strength", params=params, unit=found.graded.unit)]

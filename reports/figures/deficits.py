@@ -39,7 +39,7 @@ def deficits(rows: tuple[Measurement, ...], name: str) -> str | None:
     grid = [[*first, *(kinds[k].get(s) for s in severities)] for k in worst]
     values = np.array([[math.nan if r is None else r.harm for r in line] for line in grid])
     across = [*("clean" for _ in first), *(f"{s:g}" for s in severities)]
-    down = [view.sentence_case(view.condition(k).removeprefix("corruption: ")) for k in worst]
+    down = [view.sentence_case(view.condition(k)) for k in worst]
     return _drawn(grid, values, down, across, name)
 
 
