@@ -36,9 +36,9 @@ class WorstGroup(ModelMeasure):
     there are and the smaller they are. Of k groups the standard error, and with it the interval, is
     therefore that of the worst group times z(k) / z(1), where z(k) bounds the errors of all k means
     together in 95 % of samples (Sidak). The teacher's value is the mean of the members' own worst,
-    which need not be the student's group. Measured coverage stands in docs/shift-measures.md; it falls
-    short where a single teacher makes nearly the same mistakes as the student, since both then
-    choose the same wrong group.
+    which need not be the student's group. Measured coverage stands in docs/shift-measures.md; it
+    falls short where a single teacher makes nearly the same mistakes as the student, since both
+    then choose the same wrong group.
 
     ``params`` names the student's worst ``group`` and its ``rows``, how many ``groups`` there were,
     and those ``below_minimum`` with their rows: they never count.
