@@ -232,6 +232,7 @@ FAMILIES: Final = (
         (
             Panel("shift.size", "dots", better="of the inputs: the same for both"),
             Panel("shift.strongest_strength", "dots", better="the strongest the teacher bears"),
+            Panel("outputs.consistency", "dots"),
             Panel("outputs.worst_group", "dots", everywhere=True),
             Panel("outputs.fidelity", "dots", everywhere=True),
             Panel("outputs.agreement_change", "dots"),

@@ -17,7 +17,8 @@ off_support_images   ``shift.off_support.*``: patches, phases                   
 off_support_tokens   ``shift.off_support.*``: shuffled, random                       off support
 off_support_tables   ``shift.off_support.columns``: on request                       context
 certified            ``shift.certified.NAME``: what the teacher may vouch for        certified
-strongest            ``shift.strongest.NAME``: as strong as the teacher bears it     context
+strongest            ``shift.strongest.NAME``: as strong as the teacher bears it;    context
+                     in every audit
 unlabelled           ``shift.unlabelled.NAME``: the user's sets without targets      unlabelled
 invariance           ``shift.invariance.NAME``: the user's invariances               invariance
 ===================  ==============================================================  ===========

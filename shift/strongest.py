@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -24,11 +23,11 @@ from ringtest.tasks import AnyTask
 if TYPE_CHECKING:
     from ringtest.model import Model
 
-ROWS: Final = 512
+ROWS: Final = 256
 """Clean rows, of least hash, on which the members are asked."""
-DOUBLINGS: Final = 6
+DOUBLINGS: Final = 5
 """The first strength that is tried is the largest one halved so often."""
-HALVINGS: Final = 4
+HALVINGS: Final = 3
 """Bisections between the strongest that passed and the weakest that did not."""
 SLACK: Final = 0.02
 """By how much the members must keep more than a certified transformation asks: other rows than
@@ -39,34 +38,25 @@ these decide there."""
 class Strongest(Condition):
     """One transformation, ``shift.strongest.NAME``, as strong as the members bear it.
 
-    In fit the members are run on at most 512 clean rows under the transformation at rising
-    strengths: doubled from 1/64 of the largest, and four bisections where they first fail. What
+    In fit the members are run on at most 256 clean rows under the transformation at rising
+    strengths: doubled from 1/32 of the largest, and three bisections where they first fail. What
     they must keep is what a certified transformation asks (``margins.CERTIFIED_SHARE`` of their
     predictions, or of the movement of other outputs) and .02 more. So all weaker strengths that
     were tried pass, too. ``shift.strongest_strength`` tells what was found, in the unit of the
     transformation; where the members do not bear the weakest one there is nothing to look at.
 
-    Whoever wants it names it: ``("outputs.consistency", "shift.strongest.rotate_plus")``.
+    In every audit, as context: ``outputs.consistency`` is read there, and a cell may ask for more.
     """
 
     kind = "shift.strongest"
     about = "a transformation as strong as the teacher's own outputs still keep to it"
     keeps_targets = False
+    reads = ("outputs.consistency",)
 
     @classmethod
-    def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Condition]:
-        """All transformations of the data's modality. Raises ConfigError for a severity."""
-        return cls.named(data, "*", severity)
-
-    @classmethod
-    def named(
-        cls, data: AuditData, name: str, severity: float | None = None
-    ) -> Iterable[Condition]:
-        """The transformations that a name or glob means. Raises ConfigError for a severity."""
-        if severity is not None:
-            fix = f"leave @{severity:g} out"
-            raise ConfigError(f"severity of {cls.kind}", "is what is searched for", fix)
-        return [cls(known) for known in transformations(data) if fnmatchcase(known, name)]
+    def defaults(cls, data: AuditData) -> Iterable[Condition]:
+        """All transformations of the data's modality."""
+        return [cls(name) for name in transformations(data)]
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Search for the strength.

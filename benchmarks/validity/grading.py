@@ -50,7 +50,7 @@ def grades(case: Case) -> Iterator[Grade]:
         elif kind.id == "shift.certified":
             yield from (Grade(c, "certified") for c in make.defaults(data))
         elif kind.id == Strongest.kind:
-            yield from (Grade(c, "strongest") for c in make.asked(data))
+            yield from (Grade(c, "strongest") for c in make.defaults(data))
 
 
 def harms(asked: Asked) -> list[dict[str, Any]]:

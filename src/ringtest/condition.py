@@ -67,6 +67,8 @@ class Condition:
     """Whether what a model is shown lies in its inputs, so that another can be shown the same."""
     keeps_rows: ClassVar[bool] = True
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
+    reads: ClassVar[tuple[str, ...]] = ()
+    """Ids of measures that are read under it without being asked for, whatever its role."""
     selects: ClassVar[bool] = False
     """Whether it shows rows of the data as they are, some of them, perhaps more than once: see
     :meth:`picks`. Measures then find the data, targets, groups and clusters of those rows."""

@@ -114,7 +114,8 @@ def make(
         chosen: list[Measure] = []
         lacking: list[Measure] = []
         for entry in measures:
-            if not (entry.id in asked or (entry.default and condition.role in entry.on)):
+            usual = condition.role in entry.on or entry.id in condition.reads
+            if not (entry.id in asked or (entry.default and usual)):
                 continue
             reason = _obstacle(entry, condition, data, task)
             lack = lacks(entry, condition, members)

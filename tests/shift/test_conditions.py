@@ -63,8 +63,18 @@ def ours(data: AuditData) -> list[Condition]:
 CASES = [pytest.param(k, c, id=f"{k}-{c.key}") for k, d in DATA.items() for c in ours(d)]
 
 
+MEMBER: Any = SimpleNamespace(
+    role="member",
+    stored=None,
+    task=SimpleNamespace(name="classification"),
+    at=lambda _rows, _part: None,
+    outputs=lambda x: torch.zeros(len(x), 3),
+)
+"""It has one answer to everything, and so bears whatever is searched for."""
+
+
 def fitted(condition: Condition, data: AuditData) -> Condition:
-    condition.fit([], data, rng(1))
+    condition.fit([MEMBER], data, rng(1))
     return condition
 
 
@@ -159,6 +169,8 @@ def test_who_gets_what() -> None:
         "random",
         "shift.certified.order",
         "shift.certified.dropout",
+        "shift.strongest.order",
+        "shift.strongest.dropout",
         "shift.unlabelled.elsewhere",
         "shift.invariance.reverse",
     }

@@ -35,7 +35,7 @@ class Threshold(nn.Module):
         return out
 
 
-X = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0, 2.0])
+X = torch.randn(256, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0, 2.0])
 Y = (X[:, 0] > 0).long().numpy()
 
 
@@ -82,7 +82,7 @@ def test_what_the_members_bear_to_the_end_is_the_largest_and_what_they_bear_neve
     x = X.clone()
     x[:, 0] = x[:, 0].sign() * 1e-3
     x[0, 0] = 100.0  # a deviation of 5, so that the weakest step crosses the threshold everywhere
-    with pytest.raises(NotMeasurable, match=r"the teacher keeps 0\.5"):
+    with pytest.raises(NotMeasurable, match=r"the teacher keeps 0\.[45]\d at the weakest, 0\.0938"):
         fitted("shift_up", Threshold(), x=x)
 
 
@@ -92,8 +92,6 @@ def test_an_audit_reads_consistency_there_and_tells_the_strength() -> None:
         [Threshold(), Threshold(at=0.01), Threshold(at=-0.01)],
         Threshold(at=0.05),
         data,
-        conditions=[Strongest("shift_up")],
-        cells=[("outputs.consistency", "shift.strongest.shift_up")],
     )
     frame = report.frame()
     mine = frame[frame["condition"] == "shift.strongest.shift_up"]
@@ -109,6 +107,4 @@ def test_an_audit_reads_consistency_there_and_tells_the_strength() -> None:
 def test_names_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"shift.strongest.shift_pu.*did you mean.*shift_up"):
         fitted("shift_pu", Threshold())
-    with pytest.raises(ConfigError, match="is what is searched for"):
-        list(Strongest.asked(AuditData(X, Y), 0.3))
-    assert {c.id for c in Strongest.asked(AuditData(X, Y))} >= {"shift.strongest.noise"}
+    assert {c.id for c in Strongest.defaults(AuditData(X, Y))} >= {"shift.strongest.noise"}
