@@ -41,7 +41,7 @@ def answer(
         for world, mine in sample.groupby("world", sort=False)
     ]
     found = [line for lines in each(pool, "grades", grading.harms, jobs) for line in lines]
-    long = pd.DataFrame(found).merge(
+    long = pd.DataFrame(found).rename(columns={"strength": "grade"}).merge(
         tables.with_truth(sample).rename(columns={"family": "family_"}), on=["world", "name"]
     )
     long = _with_drift(long)
@@ -72,7 +72,7 @@ def _with_drift(long: pd.DataFrame) -> pd.DataFrame:
 def _alone(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     out = []
     keys = ["measure", "condition", "at"]
-    at = rows["strength"].map(lambda s: "" if pd.isna(s) else f"{s:g}")
+    at = rows["grade"].map(lambda s: "" if pd.isna(s) else f"{s:g}")
     rows = rows.assign(at=at if column == "harm" else "")
     for (measure, condition, strength), mine in rows.groupby(keys, sort=False):
         areas = [
@@ -99,7 +99,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _lists(off: pd.DataFrame) -> pd.DataFrame:
     """The mean harm over the fixed list beside that over the best of other worlds, all worlds."""
-    named = off["condition"] + off["strength"].map(lambda s: "" if pd.isna(s) else f"@{s:g}")
+    named = off["condition"] + off["grade"].map(lambda s: "" if pd.isna(s) else f"@{s:g}")
     off = off.assign(key=named)
     today = _today(off)
     out = []
@@ -135,7 +135,7 @@ def _lists(off: pd.DataFrame) -> pd.DataFrame:
 
 def _today(off: pd.DataFrame) -> set[str]:
     """Keys of what is judged: kinds without a severity, and noise of 1 and 3."""
-    usual = off["strength"].isna() | (off["key"].isin(["shift.off_support.noise@1",
+    usual = off["grade"].isna() | (off["key"].isin(["shift.off_support.noise@1",
                                                         "shift.off_support.noise@3"]))  # fmt: skip
     return set(off[usual]["key"])
 
@@ -189,6 +189,6 @@ def _largest(moved: pd.DataFrame) -> pd.DataFrame:
 def _strengths(moved: pd.DataFrame) -> pd.DataFrame:
     """The strength that was found in each world, and what members kept there."""
     found = moved[(moved["family"] == "strongest") & (moved["measure"] == KEPT)]
-    first = found.groupby(["condition", "world"])[["strength", "kept"]].first()
-    text = first.apply(lambda r: f"{r['strength']:.3g} ({r['kept']:.2f})", axis=1)
+    first = found.groupby(["condition", "world"])[["grade", "kept"]].first()
+    text = first.apply(lambda r: f"{r['grade']:.3g} ({r['kept']:.2f})", axis=1)
     return text.unstack("world").fillna("–").reset_index()
