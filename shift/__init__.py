@@ -15,7 +15,7 @@ rewritten            ``shift.rewritten.NAME``: a nuisance written in as that of 
 off_support          ``shift.off_support.*``: Gaussian, mixed, noise, spectrum       off support
 off_support_images   ``shift.off_support.*``: patches, phases                        off support
 off_support_tokens   ``shift.off_support.*``: shuffled, random                       off support
-off_support_tables   ``shift.off_support.columns``: on request                       context
+off_support_tables   ``shift.off_support.columns``: independent columns              context
 certified            ``shift.certified.NAME``: what the teacher may vouch for        certified
 strongest            ``shift.strongest.NAME``: as strong as the teacher bears it;    context
                      in every audit
@@ -23,7 +23,7 @@ unlabelled           ``shift.unlabelled.NAME``: the user's sets without targets 
 invariance           ``shift.invariance.NAME``: the user's invariances               invariance
 ===================  ==============================================================  ===========
 
-What is judged off support are the strengths of a fixed list; any other is context, on request.
+What is judged off support are the strengths of a fixed list; others are context.
 
 Splits, on request only: rows of the benchmark as they are, role context.
 

@@ -27,7 +27,9 @@ RANK: Final = 1e-4
 
 
 class OffSupport(Condition):
-    """Base: judged at the severities of the fixed list, context at any other that is asked for.
+    """Base: judged at the severities of the fixed list, context at any other.
+
+    At some others, ``grades``, every audit tells how far student and members still agree.
 
     Raises ConfigError, when made, for a severity that is not above 0, or above ``most``.
     """
@@ -41,7 +43,8 @@ class OffSupport(Condition):
     whole: ClassVar[float] = 1.0
     """The strength of an instance without a severity."""
     grades: ClassVar[tuple[float, ...]] = ()
-    """What a cell that names the kind means, besides."""
+    """Others that every audit looks at."""
+    reads = ("outputs.agreement",)
     most: ClassVar[float] = math.inf
     """The largest severity."""
 
@@ -62,15 +65,14 @@ class OffSupport(Condition):
 
     @classmethod
     def defaults(cls, data: AuditData) -> Iterable[Condition]:
-        """One instance for each severity of the list where the condition applies."""
-        return [cls(severity=s) for s in cls.severities] if cls.applies(data) else ()
+        """One instance for each severity of the list, and each grade, where it applies."""
+        every = (*cls.severities, *cls.grades)
+        return [cls(severity=s) for s in every] if cls.applies(data) else ()
 
     @classmethod
     def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Condition]:
-        """The severity that a cell says, or other grades than those of the list."""
-        if not cls.applies(data):
-            return ()
-        return [cls(severity=s) for s in (cls.grades if severity is None else (severity,))]
+        """The severity that a cell says."""
+        return () if severity is None or not cls.applies(data) else [cls(severity=severity)]
 
     @classmethod
     def applies(cls, data: AuditData) -> bool:

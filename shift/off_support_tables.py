@@ -22,7 +22,7 @@ class Columns(OffSupport):
 
     So these columns keep their distributions and lose all relations, to each other and to the rest.
     Values come from a pool fixed in fit. Severity: the share, 1 where none is said and at most;
-    which columns is drawn for each row. On request: it is not in the fixed list that is judged.
+    which columns is drawn for each row. It is not in the fixed list that is judged.
     """
 
     kind = "shift.off_support.columns"

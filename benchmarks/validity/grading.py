@@ -46,7 +46,7 @@ def grades(case: Case) -> Iterator[Grade]:
             continue
         data, make = case.data, kind.make
         if kind.id.startswith("shift.off_support."):
-            yield from (Grade(c, "off support") for c in (*make.defaults(data), *make.asked(data)))
+            yield from (Grade(c, "off support") for c in make.defaults(data))
         elif kind.id == "shift.certified":
             yield from (Grade(c, "certified") for c in make.defaults(data))
         elif kind.id == Strongest.kind:

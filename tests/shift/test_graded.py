@@ -88,6 +88,7 @@ def run(condition: OffSupport, data: AuditData) -> Tensor:
     return condition.batch(None, data.inputs, None, rng())  # type: ignore[arg-type]
 
 
+PATCHES = off_support_images.Patches
 OFF: list[tuple[type[OffSupport], str, float | None]] = [
     (off_support.Gaussian, "table", 1.0),
     (off_support.Mixed, "table", 0.5),
@@ -104,12 +105,15 @@ OFF: list[tuple[type[OffSupport], str, float | None]] = [
 def test_what_is_judged_is_one_grade_of_many_and_the_others_are_context(
     kind: type[OffSupport], data: str, whole: float | None
 ) -> None:
-    for judged in kind.defaults(DATA[data]):
-        assert judged.role == "off_support"
-    asked = list(kind.asked(DATA[data]))
-    assert len(asked) >= 2
-    assert {c.role for c in asked} == {"context"}
-    assert not {c.key for c in asked} & {c.key for c in kind.defaults(DATA[data])}
+    every = list(kind.defaults(DATA[data]))
+    judged = [c for c in every if c.role == "off_support"]
+    asked = [c for c in every if c.role == "context"]
+    assert [c.severity for c in judged] == list(kind.severities)
+    assert len(asked) == len(kind.grades) >= 2
+    assert [c.role for c in kind.asked(DATA[data], 0.33 if kind is not PATCHES else 3)] == [
+        "context"
+    ]
+    assert not list(kind.asked(DATA[data]))
     assert not any(c.keeps_targets for c in asked)
     if whole is not None:
         assert torch.equal(run(kind(severity=whole), DATA[data]), run(kind(), DATA[data]))
@@ -209,8 +213,8 @@ def test_independent_columns_keep_their_values_and_lose_their_relations() -> Non
     np.testing.assert_allclose(out.std(0), x.std(0), rtol=0.1)
     half = run(Columns(severity=0.5), data)
     assert float((half != x).double().mean()) == pytest.approx(0.5, abs=0.02)
-    assert not list(Columns.defaults(data))
-    assert not list(Columns.asked(DATA["images"]))
+    assert {c.role for c in Columns.defaults(data)} == {"context"}
+    assert not list(Columns.defaults(DATA["images"]))
 
 
 def test_the_registry_is_what_is_asked() -> None:

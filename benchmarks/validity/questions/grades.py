@@ -41,8 +41,12 @@ def answer(
         for world, mine in sample.groupby("world", sort=False)
     ]
     found = [line for lines in each(pool, "grades", grading.harms, jobs) for line in lines]
-    long = pd.DataFrame(found).rename(columns={"strength": "grade"}).merge(
-        tables.with_truth(sample).rename(columns={"family": "family_"}), on=["world", "name"]
+    long = (
+        pd.DataFrame(found)
+        .rename(columns={"strength": "grade"})
+        .merge(
+            tables.with_truth(sample).rename(columns={"family": "family_"}), on=["world", "name"]
+        )
     )
     long = _with_drift(long)
     off = long[long["family"] == "off support"]
