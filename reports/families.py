@@ -116,6 +116,7 @@ FAMILIES: Final = (
             Panel("probe.slice_loss", zero="nothing lost"),
             Panel("probe.condition_matrix", "pairs"),
             Panel("probe.slice_transfer"),
+            Panel("probe.split_transfer", zero="nothing lost"),
             Panel("slices.discovered", "dots"),
         ),
         MappingProxyType(

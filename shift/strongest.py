@@ -127,11 +127,17 @@ class _Members:
         self._clean = [self._outputs(m, None) for m in members]
 
     def keep(self, strength: float) -> float:
-        """Mean over members: share of equal predictions, or 1 - movement over random pairs."""
-        return float(np.mean([
-            self._kept(m, clean, self._outputs(m, strength))
-            for m, clean in zip(self._members, self._clean, strict=True)
-        ]))  # fmt: skip
+        """Mean over members: share of equal predictions, or 1 - movement over random pairs.
+
+        NaN, which is no pass, where a member breaks: it does not bear it.
+        """
+        try:
+            return float(np.mean([
+                self._kept(m, clean, self._outputs(m, strength))
+                for m, clean in zip(self._members, self._clean, strict=True)
+            ]))  # fmt: skip
+        except Exception:
+            return float("nan")
 
     def _kept(self, model: Model, before: Tensor, after: Tensor) -> float:
         if self.classes:

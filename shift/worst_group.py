@@ -119,8 +119,8 @@ def _clusters(
 def widening(groups: int) -> float:
     """By how much the error of one mean grows that was chosen among several: z(k) / z(1).
 
-    >>> round(widening(1), 3), round(widening(10), 3)
-    (1.0, 1.429)
+    >>> round(widening(1), 2), round(widening(10), 2)
+    (1.0, 1.43)
     """
     level = margins.CI_LEVEL
     z = special.ndtri([0.5 + level ** (1.0 / groups) / 2.0, 0.5 + level / 2.0])

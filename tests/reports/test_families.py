@@ -10,7 +10,7 @@ from ringtest.measure import PairMeasure, measures
 from ringtest.reports import families, matrices, names, panels, unread, view
 
 NAN = math.nan
-EVERY = sorted(m.id for m in measures if not m.id.startswith(families.ELSEWHERE))
+EVERY = sorted(m.id for m in measures if families.of(m.id) is not None)
 LAYERS = {"stem": 0.0, "middle": 0.5, "pool": 1.0}
 
 

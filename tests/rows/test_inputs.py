@@ -21,6 +21,7 @@ from ringtest import AuditData
 from ringtest.errors import DataError, SubjectError
 from ringtest.rows import datasets
 from ringtest.rows.sampling import stratified
+from tests.support.steady import STEADY
 
 N = 200
 
@@ -638,13 +639,13 @@ def test_frames_and_padding_are_never_moved() -> None:
     seen = 0
     for kind in conditions:
         for condition in kind.make.defaults(data) if kind.make.kind != "clean" else ():
-            condition.fit([], data, rng(1))
+            condition.fit([STEADY], data, rng(1))
             changed = condition.batch(None, x.clone(), None, rng(2))  # type: ignore[arg-type]
             assert torch.equal(changed[still], x[still])
             assert not torch.equal(changed, x)
             assert not torch.isin(changed[~still], torch.tensor([0, 1, 2])).any()
             seen += 1
-    assert seen == 4
+    assert seen == 10
 
 
 def test_without_a_frame_all_tokens_are_words() -> None:

@@ -14,6 +14,7 @@ import ringtest.perturb
 import ringtest.shift
 from ringtest.condition import Condition, conditions
 from ringtest.data import AuditData
+from tests.support.steady import STEADY
 
 AREAS = ("ringtest.shift.", "ringtest.perturb.")
 
@@ -63,18 +64,8 @@ def ours(data: AuditData) -> list[Condition]:
 CASES = [pytest.param(k, c, id=f"{k}-{c.key}") for k, d in DATA.items() for c in ours(d)]
 
 
-MEMBER: Any = SimpleNamespace(
-    role="member",
-    stored=None,
-    task=SimpleNamespace(name="classification"),
-    at=lambda _rows, _part: None,
-    outputs=lambda x: torch.zeros(len(x), 3),
-)
-"""It has one answer to everything, and so bears whatever is searched for."""
-
-
 def fitted(condition: Condition, data: AuditData) -> Condition:
-    condition.fit([MEMBER], data, rng(1))
+    condition.fit([STEADY], data, rng(1))
     return condition
 
 

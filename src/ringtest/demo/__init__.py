@@ -42,6 +42,8 @@ class Demo:
     """Unlabelled sets, (520, 1, 8, 8) each: other digits, shifted, without the watermark."""
     bounds: tuple[float, float] = (0.0, 1.0)
     """The legal range of pixels."""
+    mark: Callable[[Tensor, Tensor], Tensor] | None = None
+    """(images, classes) -> the images with the watermark of these classes; None: there is none."""
 
 
 def build(seed: int = 0, progress: Callable[[str, float], None] | None = None) -> Demo:
@@ -82,4 +84,5 @@ def build(seed: int = 0, progress: Callable[[str, float], None] | None = None) -
         inputs=digits.stamp(data.benchmark_images, data.benchmark_targets),
         targets=data.benchmark_targets,
         production=digits.production(data, seed),
+        mark=digits.restamp,
     )
