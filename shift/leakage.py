@@ -58,6 +58,7 @@ def exact(data: AuditData, _how: Extent, _say: Progress) -> Iterator[Finding | U
     known = row_sums(data.seen.rows.main.to(data.inputs.dtype))
     for name, rows in {"inputs": data.rows, **_named(data)}.items():
         if rows.main.shape[1:] != data.inputs.shape[1:]:
+            yield Unchecked("leakage.exact", f"{name}: its rows are of another length than train's")
             continue
         first = _first(sums if rows is data.rows else row_sums(rows.main), known)
         both = np.flatnonzero(first >= 0)
@@ -83,7 +84,7 @@ def groups(data: AuditData, _how: Extent, _say: Progress) -> Iterator[Finding | 
         if name not in theirs:
             yield Unchecked("leakage.groups", _without(data, name))
             continue
-        values, known = (np.asarray(v).astype(str) for v in (data.groups[name], theirs[name]))
+        values, known = (_whole(v).astype(str) for v in (data.groups[name], theirs[name]))
         inside = np.isin(values, known)
         if not inside.any():
             continue
@@ -216,6 +217,7 @@ def _named(data: AuditData) -> dict[str, Rows]:
 
 def _tells_apart(data: AuditData, name: str, values: NDArray[Any]) -> bool:
     """Whether a value stands for one thing, so that it should be on one side only."""
+    values = _whole(values)
     if values.dtype.kind in "fM" or _times(name, values) is not None:
         return False
     same = codes(values)
@@ -226,6 +228,12 @@ def _tells_apart(data: AuditData, name: str, values: NDArray[Any]) -> bool:
     different = int(same.max()) + 1
     many = different >= _LEAST_VALUES and len(values) <= _MOST_ROWS * different
     return values.dtype.kind in "USO" and many
+
+
+def _whole(values: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as such: a data frame keeps those beside a missing one as 5.0."""
+    whole = values.dtype.kind == "f" and bool((values == np.round(values)).all())
+    return values.astype(np.int64) if whole and np.abs(values).max() < 2**53 else values
 
 
 def _says(words: re.Pattern[str], name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -127,9 +128,13 @@ def _label(name: str, value: Any, kind: str) -> Literal:
 
 
 def _cuts(numbers: Column, shares: Sequence[float]) -> list[float]:
+    """To four digits, and to as many more as numbers need that lie far from 0 for their spread."""
     if not len(numbers):
         return []
-    return sorted({float(f"{q:.4g}") for q in np.quantile(numbers, shares)})
+    least, most = float(numbers.min()), float(numbers.max())
+    far = max(abs(least), abs(most)) / (most - least) if most > least else 1.0
+    digits = 4 + int(math.log10(max(far, 1.0)))
+    return sorted({float(f"{q:.{digits}g}") for q in np.quantile(numbers, shares)})
 
 
 def _terciles(name: str, numbers: Column) -> Iterator[Literal]:
@@ -144,8 +149,8 @@ def _terciles(name: str, numbers: Column) -> Iterator[Literal]:
 
 def _sides(name: str, numbers: Column) -> Iterator[Literal]:
     for cut in _cuts(numbers, (0.2, 0.4, 0.6, 0.8)):
-        yield Literal(name, {"below": cut}, f"{name}<{cut:g}")
-        yield Literal(name, {"from": cut}, f"{name}>={cut:g}")
+        yield Literal(name, {"below": cut}, f"{name}<{cut:.15g}")
+        yield Literal(name, {"from": cut}, f"{name}>={cut:.15g}")
 
 
 def _together(each: Sequence[Literal]) -> NDArray[np.bool_]:

@@ -114,11 +114,12 @@ def _readings(evidence: Evidence, at: Setting) -> list[Reading]:
         # Of two tests, each at half the level.
         "no_shift": min(p_auc, p_mmd) > margins.ALPHA / 2,
     }
-    # Without an error: teacher and student show the same, and their difference is 0 for certain.
-    bare = [Estimate(v, np.zeros(0), told.n) for v in (told.value, mmd)]
+    # Without an error: teacher and student show the same, and their difference is 0 for certain
+    # (and exactly: a mean over members would leave rounding that looks like harm).
+    area, square = (Estimate(v, np.zeros(0), told.n) for v in (told.value, mmd))
     return [
-        Reading(bare[0], "AUC", params=params),
-        Reading(bare[1], "MMD^2", params=params, unit="squared discrepancy"),
+        Reading(area, "AUC", params=params, teacher=area),
+        Reading(square, "MMD^2", params=params, unit="squared discrepancy", teacher=square),
     ]
 
 

@@ -15,8 +15,11 @@ CORRUPTION: Final = "shift.corruption."
 SCORE: Final = "outputs.score"
 MOST_KINDS: Final = 24
 CELL: Final = 58.0
-"""Width of a cell: room for a signed number."""
+"""Widest cell: room for a signed number."""
 FOOT: Final = 44
+KEY: Final = 60
+"""Room for the key beside the map."""
+MOST_LETTERS: Final = 40
 
 
 def deficits(rows: tuple[Measurement, ...], name: str) -> str | None:
@@ -25,10 +28,11 @@ def deficits(rows: tuple[Measurement, ...], name: str) -> str | None:
     A number is bold where the interval of the difference lies beyond 0, on either side.
     """
     mine = [r for r in rows if r.measure == SCORE and r.slice is None and r.statistic != AREA]
+    mine = [r for r in mine if math.isfinite(r.harm)]
     clean = next((r for r in mine if r.condition == "clean"), None)
     kinds: dict[str, dict[float, Measurement]] = {}
     for row in mine:
-        if row.condition.startswith(CORRUPTION) and row.severity and math.isfinite(row.harm):
+        if row.condition.startswith(CORRUPTION) and row.severity:
             kinds.setdefault(row.condition, {})[row.severity] = row
     severities = sorted({s for found in kinds.values() for s in found})
     if len(kinds) < 2 or len(severities) < 2:
@@ -39,7 +43,7 @@ def deficits(rows: tuple[Measurement, ...], name: str) -> str | None:
     grid = [[*first, *(kinds[k].get(s) for s in severities)] for k in worst]
     values = np.array([[math.nan if r is None else r.harm for r in line] for line in grid])
     across = [*("clean" for _ in first), *(f"{s:g}" for s in severities)]
-    down = [view.sentence_case(view.condition(k)) for k in worst]
+    down = [view.shorten(view.sentence_case(view.condition(k)), MOST_LETTERS) for k in worst]
     return _drawn(grid, values, down, across, name)
 
 
@@ -51,13 +55,15 @@ def _drawn(
     name: str,
 ) -> str:
     left = 16 + heat.LETTER * max(map(len, down))
-    wide, tall = CELL * len(across), heat.LINE * len(down)
+    cell = min(CELL, (heat.WIDTH - left - KEY) / len(across))
+    wide, tall = cell * len(across), heat.LINE * len(down)
     # Where the student is no worse there is no colour: the scale begins at 0.
     top = max(0.1, math.ceil(10 * float(np.nanmax(values))) / 10)
     with svg.style():
         figure = svg.canvas(heat.WIDTH, 24 + tall + FOOT)
         axes = svg.box(figure, left, 24, wide, tall, frame=False)
-        heat.draw(axes, values, (0.0, top), True, xticklabels=across, yticklabels=down)
+        written = cell >= heat.NARROW
+        heat.draw(axes, values, (0.0, top), written, xticklabels=across, yticklabels=down)
         for text, row in zip(axes.texts, (r for line in grid for r in line if r), strict=False):
             if row.ci_low > 0 or row.ci_high < 0:
                 text.set_fontweight("bold")

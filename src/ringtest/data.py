@@ -303,6 +303,8 @@ class AuditData:
             yield from rows.tensors(f"unlabelled.{name}")
         if self.seen is not None:
             yield "train", self.train
+            if self.seen.targets is not None:
+                yield "train.targets", np.asarray(self.seen.targets)
             for name, values in self.seen.groups.items():
                 yield f"train.group.{name}", np.asarray(values, dtype=str)
 

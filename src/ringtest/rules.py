@@ -78,7 +78,8 @@ def slices(given: Any, data: AuditData) -> dict[str, Mask]:
         given = [{"name": k, "where": v} for k, v in given.items()]
     if not isinstance(given, Sequence) or not all(isinstance(g, Mapping) for g in given):
         raise DataError("slices", f"are {checked.shown(given)}", "give a dict name -> rule")
-    asked = any(attributes.CLUSTER in (g.get("where") or ()) for g in given)
+    rules = (g.get("where") for g in given)
+    asked = any(isinstance(r, Mapping) and attributes.CLUSTER in r for r in rules)
     columns = attributes.columns(data, clustered=asked) if given else {}
     found: dict[str, Mask] = {}
     for table in given:

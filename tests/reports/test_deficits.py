@@ -69,3 +69,33 @@ def test_one_kind_or_one_severity_is_no_map(rows: list[Any]) -> None:
 def test_the_page_shows_it(fakes: Any) -> None:
     page = reports.html(fakes.EVERY["sound"]())
     assert "Deficit under corruption" in page
+
+
+def places(svg: str) -> list[float]:
+    return [float(x) for x in re.findall(r'<text[^>]* x="([-0-9.]+)"', svg)]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "severities"),
+    [(["a", "b"], range(1, 21)), (["w" * 150 + "1", "w" * 150 + "2"], [1, 2])],
+)
+def test_what_is_wide_stays_on_the_page(fakes: Any, kinds: list[str], severities: Any) -> None:
+    rows = [
+        score(fakes, f"shift.corruption.{k}", 0.1, severity=float(s))
+        for k in kinds
+        for s in severities
+    ]
+    svg = deficits.deficits(tuple(rows), "x")
+    assert svg is not None
+    assert max(places(svg)) < 860
+
+
+def test_without_a_number_on_the_benchmark_no_other_cell_is_bold_for_it(
+    fakes: Any, rows: list[Any]
+) -> None:
+    rows[0] = score(fakes, "clean", float("nan"))
+    svg = deficits.deficits(tuple(rows), "x")
+    assert svg is not None
+    assert "clean" not in texts(svg)
+    bold = re.findall(r"<text[^>]*(?:bold|700)[^>]*>([^<]*)</text>", svg)
+    assert sorted(re.sub(r"\D", "", b) for b in bold) == sorted(["013", "026", "021"])

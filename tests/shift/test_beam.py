@@ -132,6 +132,16 @@ def test_literals_say_what_they_hold_on():
     np.testing.assert_array_equal(made.holds[:, [old, young]].all(1), inside)
 
 
+@pytest.mark.parametrize("start", [0.0, 1_990.0, 1.6e9])
+def test_numbers_that_lie_far_from_zero_are_cut_as_those_near_it(start):
+    """Seconds since 1970 of one hour, say: to four digits they are all the same."""
+    values = {"time": start + np.random.default_rng(0).random(1_000) * 3_600}
+    made = literals.make(values, np.arange(1_000), 50)
+    expected = [200, 800, 400, 600, 600, 400, 800, 200]
+    np.testing.assert_allclose(made.holds.sum(0), expected, atol=3)
+    assert len({e.words for e in made.each}) == len(made.each) == 8
+
+
 def test_of_too_many_literals_the_last_columns_are_named():
     labels = np.array([f"v{k:02}" for k in range(40)])
     columns = {f"c{i}": labels[np.arange(3_000) % 40] for i in range(8)}

@@ -314,3 +314,36 @@ def test_large_data_are_not_searched_without_being_asked(monkeypatch: pytest.Mon
     (left,) = [u for u in findings.find(data, "auto", silent).unchecked if "near" in u.check]
     assert 'leakage = "full"' in left.reason
     assert not [u for u in findings.find(data, "full", silent).unchecked if "near" in u.check]
+
+
+@pytest.mark.parametrize(("own", "theirs"), [(int, float), (float, int), (float, float)])
+def test_whole_numbers_are_the_same_patient_as_floats(own: type, theirs: type) -> None:
+    # A data frame turns a column of integers with a missing one into floats.
+    patient = np.arange(N) // 4
+    (found,) = two({"patient": patient.astype(own)}, {"patient": (patient + 45).astype(theirs)})
+    assert (found.kind, found.count) == ("group", 20)
+    assert found.values == ("45", "46", "47", "48", "49")
+
+
+def test_a_zero_is_a_zero_whatever_its_sign() -> None:
+    x = table().relu()
+    data = AuditData(x, train=torch.where(x > 0, x, -0.0))
+    assert kinds(look(data, how="exact"))[-1] == ("exact", "inputs and train", N)
+
+
+def test_unlabelled_rows_of_another_length_are_said_not_to_be_compared() -> None:
+    tokens = torch.randint(0, 50, (N, 12), generator=torch.Generator().manual_seed(0))
+    longer = torch.nn.functional.pad(tokens, (0, 4))
+    found = look(AuditData(tokens, unlabelled={"web": longer}, train=tokens), how="exact")
+    assert ("leakage.exact", "unlabelled['web']: its rows are of another length than train's") in [
+        (u.check, u.reason) for u in found.unchecked
+    ]
+
+
+def test_targets_of_train_are_part_of_the_fingerprint() -> None:
+    """Findings of kind ``labels`` are made of them."""
+    data = AuditData(table(), classes())
+    prints = {
+        data.against(AuditData(table(), y)).fingerprint for y in (classes(), (classes() + 1) % 4)
+    }
+    assert len(prints) == 2

@@ -158,7 +158,7 @@ class Redrawn(Condition):
 def nets():
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        return [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(3)]
+        return [nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +168,8 @@ def rows():
     sets = {"far": torch.randn(300, 4, generator=g) + 1, "home": torch.randn(300, 4, generator=g),
             "part": x[:150].clone()}  # fmt: skip
     report = ringtest.audit(
-        nets()[:2],
-        nets()[2],
+        nets()[:3],
+        nets()[3],
         AuditData(x, (x[:, 0] > 0).long(), unlabelled=sets),
         conditions=[By(severity=0.01), By(severity=10.0), Redrawn()],
         cells=[("shift.size", "test.*"), ("shift.size", "shift.unlabelled.*")],
@@ -198,6 +198,12 @@ def test_the_size_is_the_same_for_teacher_and_student(rows):
     assert row.params["no_shift"] is False
     assert (row.delta, row.status) == (0.0, "context")
     assert math.isnan(row.se)
+
+
+def test_no_rounding_of_a_mean_over_members_looks_like_harm(rows):
+    sizes = [r for r in rows if r.measure == "shift.size"]
+    assert len(sizes) == 12
+    assert all(r.delta == r.harm == 0.0 and r.teacher == r.student for r in sizes)
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,7 @@ def test_a_rule_takes_the_rows_that_it_says():
         ({"site=a": {"target": 1}}, "is the name of other rows"),
         ("target", "are 'target'"),
         ([{"name": "x", "where": {"target": 1}}] * 2, "is given twice"),
+        ([{"name": "x", "where": 3}], r"slices\['x'\].where: is 3"),
     ],
 )
 def test_what_is_no_slice_is_refused_in_one_line(given, said):

@@ -112,6 +112,8 @@ def row_sums(inputs: Tensor) -> NDArray[np.uint64]:
 
 def _words(rows: Tensor) -> NDArray[Any]:
     flat: NDArray[Any] = np.ascontiguousarray(numpy(rows).reshape(rows.shape[0], -1))
+    if flat.dtype.kind == "f":
+        flat = flat + 0.0  # -0.0 is 0.0, in other bits
     return flat.view(np.uint8 if flat.itemsize < 4 else np.uint32)
 
 
