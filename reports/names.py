@@ -35,7 +35,6 @@ MEASURE: Final = {
     "probe.decodability": "decodability (ridge)",
     "probe.selectivity": "selectivity",
     "probe.slice_transfer": "slice transfer",
-    "probe.split_transfer": "lost across the split",
     "probe.logistic": "logistic probe",
     "probe.mlp": "MLP probe",
     "probe.k_sparse": "probe of a few units",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import torch
 from torch import Tensor
 
+from ringtest.checked import is_number
 from ringtest.condition import Condition, Role, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError
@@ -49,7 +50,7 @@ class OffSupport(Condition):
     """The largest severity."""
 
     def __init__(self, name: str | None = None, severity: float | None = None) -> None:
-        if severity is not None and not 0 < severity <= self.most:
+        if severity is not None and not (is_number(severity) and 0 < severity <= self.most):
             top = "" if self.most == math.inf else f", at most {self.most:g}"
             fix = f"give a number above 0{top}"
             raise ConfigError(f"severity of {self.kind}", f"is {severity!r}", fix)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ringtest.callables import changed
+from ringtest.checked import is_number
 from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError
@@ -55,7 +56,7 @@ class Rewritten(Condition):
             what = getattr(write, "__name__", type(write).__name__)
             fix = "give a callable on inputs and classes"
             raise ConfigError(f"write of {self.kind}", f"is {what}", fix)
-        if severity is not None and not 0 < severity <= 1:
+        if severity is not None and not (is_number(severity) and 0 < severity <= 1):
             fix = "give a share above 0, at most 1"
             raise ConfigError(f"severity of {self.kind}", f"is {severity!r}", fix)
         given = getattr(write, "__name__", type(write).__name__)

@@ -97,7 +97,7 @@ def _readings(evidence: Evidence, at: Setting) -> list[Reading]:
     here, there, paired = _inputs(evidence, at)
     if min(len(here), len(there)) < 2 * margins.PROBE_FOLDS:
         raise NotMeasurable(f"under {2 * margins.PROBE_FOLDS} different rows")
-    x, y = _points((here, there), at.data)
+    x, y = _points((here, there), (at.whole or at).data)
     if bool((torch.cat([x, y]) == x[0]).all()):
         raise NotMeasurable("the inputs do not vary")
     seed = blocks.derive(at.seed, "shift size", at.condition.key)

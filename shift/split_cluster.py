@@ -56,6 +56,9 @@ class Cluster(Split):
     @classmethod
     def asked(cls, data: AuditData, severity: float | None = None) -> Iterable[Split]:  # noqa: ARG003
         """All four clusters; a strength is the number of clusters."""
+        if severity is not None and not (severity.is_integer() and severity > 1):
+            problem = f"{cls.kind}@{severity:g} is no number of clusters"
+            raise ConfigError("cells", problem, f"write {cls.kind}@{CLUSTERS}")
         count = CLUSTERS if severity is None else int(severity)
         return [cls(i + 1, count) for i in range(count)]
 
@@ -63,7 +66,7 @@ class Cluster(Split):
     def parsed(cls, data: AuditData, name: str, severity: float | None) -> Split:  # noqa: ARG003
         """``NUMBERofCLUSTERS``."""
         number, _, of = name.partition("of")
-        if severity is not None or not number.isdigit() or not of.isdigit():
+        if severity is not None or not number.isdecimal() or not of.isdecimal():
             problem = f"{cls.kind}.{name} names no cluster"
             raise ConfigError("cells", problem, f"write {cls.kind}.1of{CLUSTERS}")
         return cls(int(number), int(of))
@@ -71,7 +74,7 @@ class Cluster(Split):
     @classmethod
     def named(cls, data: AuditData, name: str, severity: float | None = None) -> Iterable[Split]:
         """``K`` means all K clusters, ``2ofK`` one of them."""
-        if name.isdigit() and int(name) > 1 and severity is None:
+        if name.isdecimal() and int(name) > 1 and severity is None:
             return cls.asked(data, float(name))
         return super().named(data, name, severity)
 
@@ -111,6 +114,8 @@ class Rare(Split):
             share: in (0, 1).
             features: features(inputs (b, ...)) -> (b, d), in place of the inputs.
         """
+        if not isinstance(columns, str | Sequence):
+            raise ConfigError("Rare", f"columns are {columns!r}", "give a list of names")
         self.columns = (columns,) if isinstance(columns, str) else tuple(columns)
         if features is not None and (self.columns or not callable(features)):
             raise ConfigError("Rare", "features are no callable, or beside columns", "give one")

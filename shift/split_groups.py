@@ -21,6 +21,8 @@ from ringtest.shift import splits
 from ringtest.shift.splits import Rows, Split
 
 FOLDS: Final = margins.PROBE_FOLDS
+_CLASSES: Final = 1_000
+"""Folds hold a count for each pair of group and class."""
 AND: Final = "&"
 """Stands between the columns of a combination."""
 
@@ -118,7 +120,8 @@ class GroupFold(Split):
     """A fold of whole groups, for columns of many: ``shift.split.group_fold.patient=1of5``.
 
     Groups (patients, documents) are never cut, and classes have about their shares, as
-    scikit-learn's ``StratifiedGroupKFold`` makes them; ``GroupKFold`` where targets are no classes.
+    scikit-learn's ``StratifiedGroupKFold`` makes them; ``GroupKFold`` where targets are no classes:
+    no whole numbers, more than 1,000 different ones, or each rarer than there are folds.
     """
 
     kind = "shift.split.group_fold"
@@ -154,16 +157,21 @@ class GroupFold(Split):
             raise NotMeasurable(f"{self.column} has {count} groups, {self.of} folds need as many")
         # Not shuffled: each fold is a condition with a generator of its own, and they must be folds
         # of one partition.
-        if data.targets is not None and data.targets.dtype.kind in "iub":
-            y = splits.classes(data, self.key)
-            fewest = int(np.bincount(y)[np.unique(y)].min())
-            if max(np.bincount(y)) < self.of or fewest < 1:
-                raise NotMeasurable(f"no class has {self.of} rows, one for each fold")
+        y = _as_classes(data)
+        if y is not None and max(np.bincount(y)) >= self.of:
             folds = StratifiedGroupKFold(self.of).split(group, y, group)
         else:
             folds = GroupKFold(self.of).split(group, groups=group)
         _, test = next(islice(_quiet(folds), self.fold - 1, None))
         return np.asarray(test, dtype=np.int64)
+
+
+def _as_classes(data: AuditData) -> Rows | None:
+    """(n,) codes of the targets, or None where they are no classes; a regression may count, too."""
+    if data.targets is None or data.targets.dtype.kind not in "iub":
+        return None
+    y = codes(splits.classes(data, "a fold"))
+    return y if y.max() < _CLASSES else None
 
 
 def _quiet(folds: Iterable[Any]) -> Iterable[Any]:
@@ -187,7 +195,7 @@ def read_fold(kind: str, name: str) -> tuple[str, int, int]:
     """Column, fold and folds of ``column=1of5``. Raises ConfigError."""
     column, _, text = name.rpartition("=")
     fold, _, of = text.partition("of")
-    if not column or not fold.isdigit() or not of.isdigit():
+    if not column or not fold.isdecimal() or not of.isdecimal():
         raise ConfigError(
             "cells", f"{kind}.{name} names no fold", f"write {kind}.COLUMN=1of{FOLDS}"
         )

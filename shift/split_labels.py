@@ -28,7 +28,7 @@ class _Mix(Resampled):
     tasks = ("classification",)
 
     def mix(self, counts: Weights, rng: torch.Generator) -> Weights:
-        """(C or more,) target share of each class, from the (C,) rows that each has."""
+        """(C,) target share of each class, from the rows that each has."""
         raise NotImplementedError
 
     def weigh(self, data: AuditData, rng: torch.Generator) -> Weights:
@@ -36,11 +36,6 @@ class _Mix(Resampled):
         y = splits.classes(data, self.key)
         counts = np.bincount(y).astype(np.float64)
         shares = self.mix(counts, rng)
-        counts = np.append(counts, np.zeros(len(shares) - len(counts)))
-        short = np.flatnonzero((shares > 0) & (counts == 0))
-        if len(short):
-            wanted = f"class {short[0]} is to have a share of {shares[short[0]]:.3g}"
-            raise NotMeasurable(f"{wanted}, and has no rows")
         return np.asarray((shares / np.maximum(counts, 1))[y])
 
     def order(self, data: AuditData) -> NDArray[Any]:
@@ -83,8 +78,12 @@ class Labels(_Mix):
             self.partial, self.shares = False, {}
         else:
             self.partial = isinstance(mix, Mapping)
-            pairs = mix.items() if isinstance(mix, Mapping) else enumerate(mix)
-            self.shares = {int(k): float(v) for k, v in pairs}
+            try:
+                pairs = mix.items() if isinstance(mix, Mapping) else enumerate(mix)
+                self.shares = {int(k): float(v) for k, v in pairs}
+            except (TypeError, ValueError) as error:
+                fix = "give 'uniform', shares, or class -> share"
+                raise ConfigError("Labels", f"mix is {mix!r}", fix) from error
             _check(self.shares, self.partial)
         super().__init__(self._called() if name is None else name)
 
@@ -101,6 +100,8 @@ class Labels(_Mix):
         try:
             pairs = [part.split("=") for part in name.split("&")]
             mix = {int(k): float(v) for k, v in pairs}
+            if len(mix) < len(pairs):
+                raise ValueError("a class stands there twice")
         except ValueError as error:
             fix = f"write {cls.kind}.uniform, {cls.kind}.0=0.5 or {cls.kind}.dirichlet@1"
             raise ConfigError("cells", f"{cls.kind}.{name} is no mix", fix) from error
@@ -110,13 +111,17 @@ class Labels(_Mix):
         """The shares."""
         if self._uniform:
             return np.asarray((counts > 0) / (counts > 0).sum())
-        out = np.zeros(max(len(counts), max(self.shares) + 1))
+        out = np.zeros(len(counts))
         for k, share in self.shares.items():
-            out[k] = share
+            if share > 0 and not (k < len(counts) and counts[k]):
+                wanted = f"class {k} is to have a share of {share:.3g}"
+                raise NotMeasurable(f"{wanted}, and has no rows")
+            if share > 0:
+                out[k] = share
         left = 1.0 - sum(self.shares.values())
         if self.partial and left > 1e-9:
-            rest = np.append(counts, np.zeros(len(out) - len(counts)))
-            rest[list(self.shares)] = 0.0
+            rest = counts.copy()
+            rest[[k for k in self.shares if k < len(counts)]] = 0.0
             if not rest.sum() > 0:
                 raise NotMeasurable(
                     f"the shares of {self.key} sum to less than 1, no class is left"
@@ -158,7 +163,7 @@ class Dirichlet(_Mix):
     @classmethod
     def parsed(cls, data: AuditData, name: str, severity: float | None) -> Split:  # noqa: ARG003
         """The number of a draw."""
-        if not name.isdigit():
+        if not name.isdecimal():
             raise ConfigError("cells", f"{cls.kind}.{name} is no draw", f"write {cls.kind}.1@1")
         return cls(1.0 if severity is None else severity, int(name))
 

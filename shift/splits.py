@@ -66,10 +66,13 @@ class Split(Condition):
 
     @classmethod
     def named(cls, data: AuditData, name: str, severity: float | None = None) -> Iterable[Split]:
-        """Of what the bare kind means, what has this name or column, or matches this glob."""
-        own = (name, f"{name}=*")
+        """Of what the bare kind means: this name, or this column, or what the glob matches."""
         made = [(c, str(c.name)) for c in cls.asked(data, severity)]
-        found = [c for c, called in made if any(fnmatchcase(called, n) for n in own)]
+        own = (name, f"{name}=*")
+        # A value may look like a glob for another one.
+        found = [c for c, called in made if called == name] or [
+            c for c, called in made if any(fnmatchcase(called, n) for n in own)
+        ]
         return found or [cls.parsed(data, name, severity)]
 
     @classmethod
@@ -114,7 +117,7 @@ class Resampled(Split):
         """min(n, 20,000) rows, each as often as its weight says, rounded up or down by chance."""
         weights = checked(self.weigh(data, rng), data.n, f"the weights of {self.key}")
         size = effective(weights, data.cluster)
-        if size < self.minimum:
+        if not size >= self.minimum:
             raise NotMeasurable(
                 f"{self.key} leaves an effective sample of {size:,.1f} of {data.n:,} rows, "
                 f"at least {self.minimum} are needed; {self.advice(data)}"
@@ -140,8 +143,10 @@ def checked(weights: Any, n: int, what: str) -> Weights:
     for bad, why in ((~np.isfinite(w), "NaN or infinite"), (w < 0, "negative")):
         if bad.any():
             raise NotMeasurable(f"{what} are {why} in {int(bad.sum()):,} rows")
-    if not w.sum() > 0:
+    if not w.max() > 0:
         raise NotMeasurable(f"{what} sum to 0")
+    # Their sum may be too large for a float, or they too small to be squared.
+    w = w / w.max()
     return np.asarray(w / w.sum())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -58,17 +59,24 @@ class Strongest(Condition):
         """All transformations of the data's modality."""
         return [cls(name) for name in transformations(data)]
 
-    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
-        """Search for the strength.
-
-        Raises ConfigError for an unknown transformation, NotMeasurable where the teacher bears none
-        or cannot be run.
-        """
+    def check(self, data: AuditData) -> None:
+        """Raise ConfigError for an unknown transformation, and for a severity."""
         known = transformations(data)
         if self.name not in known:
             problem = f"is no transformation of {data.modality} inputs"
             raise ConfigError(f"condition {self.id!r}", problem, close_to(str(self.name), known))
-        self.graded = known[self.name]
+        if self.severity is not None:
+            fix = f"leave @{self.severity:g} out"
+            raise ConfigError(f"severity of {self.kind}", "is what is searched for", fix)
+
+    def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
+        """Search for the strength.
+
+        Raises ConfigError as :meth:`check` does, NotMeasurable where the teacher bears none or
+        cannot be run.
+        """
+        self.check(data)
+        self.graded = transformations(data)[str(self.name)]
         self._clip = common.value_range(data) if common.is_images(data) else data.bounds
         self.kept: dict[float, float] = {}
         """Strength -> how much the members kept of their outputs."""
@@ -79,8 +87,10 @@ class Strongest(Condition):
         self.strength = self._search(_Members(members, data, self._changed, seed))
         if not self.strength:
             least, kept = min(self.kept.items())
-            unit = self.graded.unit
-            raise NotMeasurable(f"the teacher keeps {kept:.2f} at the weakest, {least:.3g} {unit}")
+            does = "breaks" if math.isnan(kept) else f"keeps {kept:.2f}"
+            raise NotMeasurable(
+                f"the teacher {does} at the weakest, {least:.3g} {self.graded.unit}"
+            )
 
     def batch(self, model: Model, x: Tensor, y: Tensor | None, rng: torch.Generator) -> Tensor:
         """The transformed inputs."""
@@ -181,7 +191,10 @@ class StrongestStrength(ModelMeasure):
         """One reading, without an error of its own."""
         found = at.condition
         assert isinstance(found, Strongest)
-        kept = {f"{s:.4g}": round(k, 4) for s, k in sorted(found.kept.items())}
+        kept = {
+            f"{s:.4g}": None if math.isnan(k) else round(k, 4)
+            for s, k in sorted(found.kept.items())
+        }
         params = {"unit": found.graded.unit, "kept": kept, "most": found.graded.most}
         value = Estimate(found.strength, np.zeros(0), len(blocks.sample_rows(at.data.n, ROWS)))
         return [Reading(value, "strength", params=params, unit=found.graded.unit)]

@@ -48,6 +48,12 @@ def _rank(line: Line) -> int:
     return _FIRST.index(line.block) + (line.row is not None and line.row.condition == OFF_SUPPORT)
 
 
+def _counts(row: Measurement, counted: set[str]) -> bool:
+    """Whether a row is a mean off support, or under one of the conditions that it is over."""
+    step = "" if row.severity is None else f"@{row.severity:g}"
+    return row.condition == OFF_SUPPORT or f"{row.condition}{step}" in counted
+
+
 def _harm(line: Line) -> float:
     """What is judged, or else seen; the benchmark and off support are always shown."""
     row = line.judged or line.row
@@ -136,6 +142,8 @@ class Band:
         drifts = {
             _where(r): r for r in reversed(rows) if r.measure == name and r.drifts and r.headline
         }
+        means = [r for r in rows if r.measure == name and r.condition == OFF_SUPPORT]
+        counted = {c for r in means for c in r.params.get("conditions", ())}
         lines = []
         for row in seen:
             certified = row.condition.startswith(CERTIFIED)
@@ -143,6 +151,9 @@ class Band:
                 continue
             judged = row if row.headline else drifts.get(row.condition)
             block = ".".join(row.condition.split(".")[:2])
+            if block == OFF_SUPPORT and counted and not _counts(row, counted):
+                # A strength that was asked for is no part of the mean, and has no level.
+                block = row.condition
             if block == OFF_SUPPORT and judged is None:
                 judged = levels.get(name)
             # The same for two students whose worst transformation, or null, differs.

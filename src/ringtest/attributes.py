@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ringtest import blocks
-from ringtest.rows import checks
 
 if TYPE_CHECKING:
     from ringtest.data import AuditData
@@ -166,5 +165,5 @@ def _length(data: AuditData) -> Column:
     """(n,) steps or tokens that count; without a mask, what is no token of the frame."""
     on = data.mask
     if on is None:
-        on = ~torch.isin(data.inputs, checks.frame_tokens(data.rows))
+        on = ~torch.isin(data.inputs, data.frame_tokens)
     return np.asarray(on.reshape(data.n, -1).sum(1).cpu().numpy(), dtype=np.float64)

@@ -225,7 +225,9 @@ def gather(
     except NotMeasurable as error:
         return Gathered({}, {}, np.empty(0, dtype=np.int64), 0, why=str(error))
     if picked is not None:
-        data, task = data.take(picked), task.take(picked)
+        whole, data, task = data, data.take(picked), task.take(picked)
+        # A word that opens every picked row by chance is no part of the tokenizer's frame.
+        data.frame_tokens = whole.frame_tokens
     source = condition.start(data)
     n = len(source)
     rows = blocks.sample_rows(n)

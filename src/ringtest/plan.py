@@ -98,7 +98,7 @@ def make(
         c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
     ]
     found += users_own(own, task.name, found)
-    asked_for, extra = _asked(extra, data, task, {c.key for c in found})
+    asked_for, extra = _asked(extra, data, task, found, own)
     found += asked_for
     for condition in found:
         condition.check(data)
@@ -211,24 +211,34 @@ def _check_extra(extra: Sequence[Cell], found: Sequence[Condition]) -> None:
                 "cells", f"no measure matches {m!r}", close_to(m, [e.id for e in measures])
             )
         if not any(_is(f, c) for f in found):
-            raise ConfigError(
-                "cells",
-                f"no condition matches {c!r}",
-                close_to(c, dict.fromkeys(f.id for f in found)),
+            fix = (
+                "it means nothing for these data, or only with a name behind it"
+                if _parsed(c)[0] in {kind.id for kind in conditions}
+                else close_to(c, dict.fromkeys(f.id for f in found))
             )
+            raise ConfigError("cells", f"no condition matches {c!r}", fix)
 
 
 def _asked(
-    extra: Sequence[Cell], data: AuditData, task: AnyTask, known: set[str]
+    extra: Sequence[Cell],
+    data: AuditData,
+    task: AnyTask,
+    found: Sequence[Condition],
+    own: Sequence[Condition],
 ) -> tuple[list[Condition], list[Cell]]:
     """Conditions that cells name and no audit looks under by itself, and the cells with their keys.
 
-    A cell may name many in short (``shift.split.group``): it stands for a cell each.
+    A cell may name many in short (``shift.split.group``): it stands for a cell each. What the user
+    hands over goes by its name alone, which need not be one that its kind could make anything of.
     """
+    known, handed = {c.key for c in found}, {n for c in own for n in (c.id, c.key)}
     kinds = {entry.id: entry.make for entry in conditions if task.name in entry.make.tasks}
     out: dict[str, Condition] = {}
     cells: list[Cell] = []
     for measure, name in extra:
+        if name in handed:
+            cells.append((measure, name))
+            continue
         kind, severity = _parsed(name)
         # No glob: "attack.*" would run them all.
         made: Sequence[Condition] = ()

@@ -16,7 +16,7 @@ from ringtest import margins
 from ringtest.errors import ConfigError, RingtestError
 from ringtest.report import ReportSet
 from ringtest.reports import plots, view
-from ringtest.reports.plots import common, groups
+from ringtest.reports.plots import band, common, groups
 
 # Names in other alphabets: the drawing font lacks them.
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
@@ -348,3 +348,41 @@ def test_band_of_a_single_teacher_shows_the_level_of_a_near_copy(fakes) -> None:
     level = margins.LEVELS["global geometry"]
     assert start[0] == pytest.approx(math.atanh(margins.CKA_RELIABILITY * level))
     assert "members to each other" not in marks(ax)
+
+
+def test_band_tells_strengths_that_were_asked_for_from_what_the_mean_is_over(fakes) -> None:
+    judged = fakes.GEOMETRY["global geometry"][1]
+    rows = [
+        replace(r, params={**r.params, "conditions": ["shift.off_support.noise@1"]})
+        if r.measure == "similarity.cka"
+        else r
+        for r in fakes.single_teacher().rows
+    ]
+    seen = [
+        replace(
+            r,
+            condition="shift.off_support.noise",
+            severity=severity,
+            headline=False,
+            null=None,
+            group=None,
+            margin=math.nan,
+            statistic=judged,
+            teacher=math.nan,
+            student=1.2,
+            delta=math.nan,
+            harm=math.nan,
+            ci_low=math.nan,
+            ci_high=math.nan,
+            params={"student_raw": math.tanh(1.2) / margins.CKA_RELIABILITY},
+        )
+        for severity in (1.0, 10.0)
+        for r in rows
+        if r.measure == "similarity.cka"
+    ]
+    lines = band.Band().find(fakes.report([*rows, *seen], "clone", members=1))
+    found = {line.row.severity: line for line in lines if line.row.condition.endswith("noise")}
+    assert found[1.0].judged is not None
+    assert found[1.0].block == "shift.off_support"
+    assert found[10.0].judged is None
+    assert found[10.0].block != "shift.off_support"

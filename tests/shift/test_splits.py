@@ -136,6 +136,49 @@ def test_what_a_cell_may_name(data: AuditData) -> None:
     assert keys("shift.split.rare.site&rest@0.2") == ["shift.split.rare.site&rest@0.2"]
 
 
+def test_a_value_that_looks_like_a_glob_is_taken_before_what_the_glob_matches() -> None:
+    data = benchmark(room=np.array(["a[1]", "a1", "b*"])[np.arange(N) % 3])
+    for name in ("a[1]", "a1", "b*"):
+        cells = [(SCORE, f"shift.split.group.room={name}")]
+        made = plan.make(data, tasks.make("classification", data), [], cells)
+        keys = [s.condition.key for s in made.stages if s.condition.selects]
+        assert keys == [f"shift.split.group.room={name}"]
+
+
+def test_a_cell_may_name_what_is_handed_over(data: AuditData) -> None:
+    handed = [
+        Weighted("target", np.linspace(1, 2, N)),
+        Labels([0.3, 0.7], "field"),
+        Tilt(lambda x: x[:, 0].numpy(), 0.5, "hard"),
+        Cluster(1, 2, lambda x: x[:, :1]),
+    ]
+    cells = [("outputs.agreement", name) for c in handed for name in (c.id, c.key)]
+    frame = audit(data, cells, handed)
+    rows = frame[frame.measure == "outputs.agreement"]
+    assert sorted(rows.condition[rows.condition.str.contains("split")]) == sorted(
+        c.id for c in handed
+    )
+
+
+@pytest.mark.parametrize("form", ["counts", "below zero", "rare", "times"])
+def test_folds_of_groups_where_whole_numbers_are_no_classes(form: str) -> None:
+    rng = np.random.default_rng(1)
+    patient = rng.integers(0, 60, N)
+    targets = {
+        "counts": rng.poisson(3.0, N),
+        "below zero": rng.integers(-50, 50, N),
+        "rare": np.arange(N),
+        "times": 1_700_000_000_000 + rng.integers(0, 10**9, N),
+    }[form]
+    x = rng.normal(size=(N, 4)).astype(np.float32)
+    data = AuditData(x, targets, groups={"patient": patient})
+    tasks.make("regression", data)
+    folds = [fitted(GroupFold("patient", i + 1), data).picks(data) for i in range(5)]
+    assert np.array_equal(np.sort(np.concatenate(folds)), np.arange(N))
+    held = [set(patient[fold]) for fold in folds]
+    assert sum(map(len, held)) == len(set(patient))
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -152,10 +195,18 @@ def test_what_a_cell_may_name(data: AuditData) -> None:
         ("shift.split.group_fold.site=1", "names no fold"),
         ("shift.split.labels.0=1.5", "mix sums to 1.5"),
         ("shift.split.labels.many", "is no mix"),
+        ("shift.split.labels.0=0.5&0=0.3", "is no mix"),
+        ("shift.split.cluster.²of4", "names no cluster"),
+        ("shift.split.cluster@3.7", "no number of clusters"),
+        ("shift.split.cluster@nan", "no number of clusters"),
+        ("shift.split.cluster@inf", "no number of clusters"),
+        ("shift.split.cluster@1", "no number of clusters"),
         ("shift.split.spurious.watermark@0", "no group or concept 'watermark'"),
         ("shift.split.spurious.site@2", "between -1 and 1"),
         ("shift.split.weighted.target", "has no weights"),
         ("shift.split.nothing", "no condition matches"),
+        ("shift.split.time", "no condition matches 'shift.split.time'; it means nothing"),
+        ("shift.corruption.fog", "no condition matches 'shift.corruption.fog'; it means nothing"),
     ],
 )
 def test_what_a_cell_may_not_name(data: AuditData, name: str, said: str) -> None:
@@ -183,6 +234,7 @@ NOT = [
     (Weighted("nan", np.where(np.arange(N) == 3, np.nan, 1.0)), {}, "NaN or infinite in 1 rows"),
     (Weighted("minus", np.where(np.arange(N) < 2, -1.0, 1.0)), {}, "negative in 2 rows"),
     (Weighted("one", np.eye(1, N)[0]), {}, "effective sample of 1.0 of 600 rows, at least 100"),
+    (Labels({10**12: 0.2}), {}, "class 1000000000000 is to have a share of 0.2, and has no rows"),
     (Labels({5: 0.2}), {}, "class 5 is to have a share of 0.2, and has no rows"),
     (Spurious("same", 0.0), {"same": np.zeros(N, int)}, "one value only"),
     (Spurious("day", 0.0), {}, "300 values, at most 50"),
@@ -197,6 +249,16 @@ def test_what_the_data_cannot_show(split: Any, more: Any, said: str) -> None:
     with pytest.raises(NotMeasurable) as error:
         fitted(split, benchmark(**more))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1.7e308])
+def test_weights_count_by_their_ratios_however_large_they_are(
+    data: AuditData, scale: float
+) -> None:
+    weights = scale * ((1.0 + np.arange(N) % 2) / 2)
+    picked = fitted(Weighted("w", weights), data).picks(data)
+    assert np.bincount(picked % 2) == pytest.approx([N / 3, 2 * N / 3], abs=20)
+    assert len(np.unique(picked)) > N / 2
 
 
 def test_a_perfect_pairing_cannot_be_broken() -> None:
@@ -243,6 +305,9 @@ def test_every_measure_says_why_and_the_audit_goes_on(data: AuditData) -> None:
         lambda: Labels([0.5, 0.6]),
         lambda: Labels({0: -0.1}),
         lambda: Labels("even"),
+        lambda: Labels(0.5),  # type: ignore[arg-type]
+        lambda: Labels({"cat": 0.5}),  # type: ignore[dict-item]
+        lambda: Rare(3),  # type: ignore[arg-type]
         lambda: Dirichlet(0.0),
         lambda: Spurious("site", 1.5),
         lambda: Rare(share=0.0),
@@ -344,3 +409,17 @@ def test_a_feature_of_the_users_keeps_no_cells(data: AuditData) -> None:
     assert names(Tilt("age", 0.5)) is not None
     assert names(Tilt(lambda x: x[:, 0], 0.5, "mine")) is None
     assert names(Tilt("age", 0.5)) != names(Tilt("age", 0.25))
+
+
+def test_a_word_that_opens_all_picked_rows_is_none_of_the_frame() -> None:
+    rng = np.random.default_rng(0)
+    topic = np.arange(N) % 2
+    # Rows open with the word of their topic, and end with what ends every row.
+    words = rng.integers(2, 40, (N, 6))
+    x = np.concatenate([topic[:, None] + 40, words, np.full((N, 1), 1)], axis=1)
+    data = AuditData(torch.from_numpy(x), words[:, 0] % 2, groups={"topic": topic})
+    task = tasks.make("classification", data)
+    found = gather(Group({"topic": 0}), [], [], data, task, Wanted(), 0)
+    assert found.data is not None
+    assert found.data.n == N // 2
+    assert found.data.frame_tokens.tolist() == [1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import ringtest
-from ringtest import tasks
+from ringtest import plan, tasks
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError
 from ringtest.measure import NotMeasurable
@@ -107,4 +107,25 @@ def test_an_audit_reads_consistency_there_and_tells_the_strength() -> None:
 def test_names_that_mean_nothing_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"shift.strongest.shift_pu.*did you mean.*shift_up"):
         fitted("shift_pu", Threshold())
-    assert {c.id for c in Strongest.defaults(AuditData(X, Y))} >= {"shift.strongest.noise"}
+    data = AuditData(X, Y)
+    for bad in (Strongest("nothing"), Strongest("noise", 2.0)):
+        with pytest.raises(ConfigError, match=r"no transformation|is what is searched for"):
+            plan.make(data, tasks.make("classification", data), [], (), [bad])
+    assert {c.id for c in Strongest.defaults(data)} >= {"shift.strongest.noise"}
+
+
+def test_a_member_that_breaks_does_not_bear_it_and_the_audit_goes_on() -> None:
+    class Strict(Threshold):
+        def forward(self, x: Tensor) -> Tensor:
+            if float(x[:, 0].max()) > float(X[:, 0].max()) + 0.5:
+                raise ValueError("out of range")
+            return super().forward(x)
+
+    # Half a deviation is borne by its answers at a threshold far below, and breaks it beyond.
+    found = fitted("shift_up", Strict(at=-2.5))
+    assert 0.4 < found.strength < 0.51
+    assert any(np.isnan(v) for v in found.kept.values())
+    data = AuditData(X, (X[:, 0] > -2.5).long().numpy())
+    report = ringtest.audit([Strict(at=-2.5), Strict(at=-2.4)], Strict(at=-2.5), data)
+    rows = [r for r in report.rows if r.measure == "shift.strongest_strength"]
+    assert None in {v for r in rows for v in r.params.get("kept", {}).values()}
