@@ -8,7 +8,8 @@ of 256, as an audit does, as floats; the library takes images one by one, as byt
 users have them. Neither is charged for making them. Strengths are each side's own.
 
 The library is corrupt-tta (``pip install corrupt-tta``), a port of the paper's code to today's
-numpy; without it ringtest is timed alone. It takes ten times as long, so it gets fewer images, and both are counted in images a second.
+numpy; without it ringtest is timed alone. It takes ten times as long, so it gets fewer images, and
+both are counted in images a second.
 
 Each round runs both sides of a kind in turn, in one process with the same number of threads
 (PyTorch's and OpenCV's). Figures are medians over the rounds. ``all in turn``: an image under all
