@@ -232,8 +232,8 @@ FAMILIES: Final = (
         "shift.",
         (
             Panel("shift.size", "dots", better="of the inputs: the same for both"),
-            Panel("shift.strongest_strength", "dots", better="the strongest the teacher bears"),
             Panel("outputs.consistency", "dots"),
+            Panel("shift.strongest_strength", "dots", better="the same for both"),
             Panel("outputs.worst_group", "dots", everywhere=True),
             Panel("outputs.fidelity", "dots", everywhere=True),
             Panel("outputs.agreement_change", "dots"),

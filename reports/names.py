@@ -22,7 +22,7 @@ MEASURE: Final = {
     "outputs.agreement_change": "change of agreement with members",
     "outputs.fidelity": "the teacher's class, where it is right and wrong",
     "shift.size": "size of the shift",
-    "shift.strongest_strength": "strength",
+    "shift.strongest_strength": "strength that the teacher bears",
     "slices.discovered": "slices behind the teacher",
     "similarity.cka": "CKA",
     "similarity.neighbours": "neighbour overlap",

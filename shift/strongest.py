@@ -197,4 +197,5 @@ class StrongestStrength(ModelMeasure):
         }
         params = {"unit": found.graded.unit, "kept": kept, "most": found.graded.most}
         value = Estimate(found.strength, np.zeros(0), len(blocks.sample_rows(at.data.n, ROWS)))
-        return [Reading(value, "strength", params=params, unit=found.graded.unit)]
+        # Of a name for each unit, so that nobody draws degrees beside factors on one axis.
+        return [Reading(value, found.graded.unit, params=params, unit=found.graded.unit)]
