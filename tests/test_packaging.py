@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 HATCH = PYPROJECT["tool"]["hatch"]["build"]
 MAPPING = HATCH["targets"]["wheel"]["force-include"]
-AREAS = sorted({"perturb", "probes", "reports", "shift", *MAPPING})
+AREAS = sorted({"ensembles", "perturb", "probes", "reports", "shift", *MAPPING})
 ORACLES = re.findall(r"^[a-z].*", (ROOT / "oracles.txt").read_text(encoding="utf-8"), re.MULTILINE)
 STEM = f"ringtest-{PYPROJECT['project']['version']}"
 HEAVY = ("captum", "matplotlib", "seaborn", "torch")

@@ -341,7 +341,7 @@ def test_nan_in_a_representation_never_reaches_a_measure():
 
 def sources():
     """Everything that is shipped, as syntax trees."""
-    for area in ("src/ringtest", "probes", "perturb", "shift", "reports"):
+    for area in ("src/ringtest", "probes", "perturb", "shift", "reports", "ensembles"):
         for file in (ROOT / area).rglob("*.py"):
             yield file, ast.parse(file.read_text("utf-8"))
 
