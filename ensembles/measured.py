@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ringtest.estimate import NOTHING, Array, Estimate, ratio
+from ringtest.estimate import NOTHING, Array, Estimate, ratio, to_units
 from ringtest.inference import interval, standard_error
 
+Units = NDArray[np.int64] | None
+"""(n,) code of the independent unit of each item; None: every item is one."""
 LEVEL = 0.95
 """Confidence level where none is asked for."""
 
@@ -25,6 +27,11 @@ class Measured:
     """One sentence where there is no estimate, else empty."""
 
     @property
+    def value(self) -> float:
+        """The estimate's value; NaN where there is none."""
+        return self.estimate.value
+
+    @property
     def measured(self) -> bool:
         """Whether there is an estimate."""
         return not self.reason
@@ -33,6 +40,18 @@ class Measured:
 def nothing(reason: str) -> Measured:
     """What could not be measured, and why."""
     return Measured(NOTHING, reason)
+
+
+def linearised(value: float, effect: Array, units: Units) -> Estimate:
+    """Estimate by the delta method.
+
+    Args:
+        value: the statistic, a smooth function of means over items.
+        effect: (n,) its derivative in the direction of each item's deviation from those means.
+        units: (n,) code 0..G-1 of the independent unit of each item; None: every item is one.
+    """
+    n = effect.shape[0]
+    return Estimate(value, to_units(effect / n, units), n, "bootstrap")
 
 
 def spread(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
