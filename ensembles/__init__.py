@@ -5,5 +5,20 @@ sampled for them, what a verifier gave. Every number carries the influence of ea
 differences are paired and have intervals (:mod:`ringtest.estimate`).
 
 Arrays: ``probabilities`` (member, item, class), ``correct`` (item, sample) booleans, ``scores``
-(item, sample) of a verifier, higher for what it believes; items are the independent units.
+(item, sample) of a verifier, higher for what it believes; items are the independent units. Texts:
+``answers[member][prompt][sample]``; prompts are the units.
+
+==========================  ======================================================================
+modules                     what they answer
+==========================  ======================================================================
+diversity, pairwise, ...    how far members differ, from class probabilities: ``diversity.of``
+texts, ngrams, pairs, ...   whether members write the same: ``texts.diversity``
+selection, votes            pass@k, votes, best of n; what a gain comes from: ``selection.gains``
+ceiling                     the verifier's ROC, and what it can reach
+verifiers                   arithmetic, JSON Schema, unit tests in confined subprocesses
+budget                      accuracy over samples, its limits, cost
+waterfall                   mean member, ensemble, selected, oracle, and the student among them
+==========================  ======================================================================
+
+``measured`` (an estimate, or why there is none), ``table`` and ``candidates`` are what they share.
 """
