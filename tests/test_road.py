@@ -512,7 +512,27 @@ def test_nothing_breaks_with_everything_given(everything: Report) -> None:
     assert everything.data["data"]["groups"]["site"] == {"0": 130, "1": 130}
 
 
-def test_any_measure_can_be_read_under_any_condition() -> None:
+OF_EACH_KIND = (
+    "clean",
+    "noise.input@0.3",
+    "attack.pgd@0.03",
+    "shift.corruption.noise@1",
+    "shift.off_support.noise@10",
+    "shift.off_support.mixed",
+    "shift.certified.noise",
+    "shift.strongest.noise",
+    "shift.unlabelled.far",
+    "shift.invariance.mirror",
+    "shift.split.group.site=0",
+)
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [pytest.param(OF_EACH_KIND, id="one of each kind"),
+     pytest.param(("*",), id="all", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_any_measure_can_be_read_under_any_condition(conditions: tuple[str, ...]) -> None:
     """The product of all measures and conditions, as context: what is judged stays what it was."""
     x, y = table(120, 5)
     nets = [fit(seed, x, y) for seed in range(3)]
@@ -524,7 +544,7 @@ def test_any_measure_can_be_read_under_any_condition() -> None:
         unlabelled={"far": 2 + table(120, 78)[0]},
     )
     plain = audit(nets[:2], nets[2], data)
-    whole = audit(nets[:2], nets[2], data, cells=[("*", "*")])
+    whole = audit(nets[:2], nets[2], data, cells=[("*", c) for c in conditions])
     assert isinstance(plain, Report)
     assert isinstance(whole, Report)
     assert len(whole.rows) > len(plain.rows)
