@@ -136,5 +136,5 @@ def _estimate(found: Match, at: Setting) -> Estimate:
     rows = blocks.sample_rows(at.data.n, ROWS)
     target = float(found.moved.mean())
     pull = (found.moved - target * found.apart).numpy() / (len(rows) * found.slope)
-    units = None if at.units is None else np.unique(at.units[rows], return_inverse=True)[1]
+    units = at.units_of(rows)
     return Estimate(found.strength, to_units(-found.strength * pull, units), len(rows))

@@ -6,7 +6,7 @@ A new one is one row of the dictionary of its modality.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -16,12 +16,10 @@ from ringtest.condition import Condition, condition
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, close_to
 from ringtest.shift import common, images, sequences, tokens
+from ringtest.shift.graded import Change
 
 if TYPE_CHECKING:
     from ringtest.model import Model
-
-Change = Callable[[Tensor, torch.Generator], Tensor]
-"""(b, ...) inputs of the block (float32 or tokens) -> the same, changed."""
 
 SINGLE_FLIPS: Final = 8
 """Up to so many columns each gets a sign flip of its own."""

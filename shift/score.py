@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ringtest.condition import Condition
 from ringtest.data import AuditData
-from ringtest.estimate import Array, Estimate, row_mean
+from ringtest.estimate import row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, Reading, Setting, measure
 from ringtest.shift import common
@@ -39,26 +41,24 @@ class Score(ModelMeasure):
 
     def read(self, evidence: Evidence, at: Setting) -> list[Reading]:
         """One reading for all rows and one a slice."""
-        assert evidence.score is not None
-        name = at.task.score_name
-        out = [Reading(row_mean(evidence.score, at.units), name)]
-        # A column of identities or times has no slices to speak of, however few a split shows.
-        everywhere = (at.whole or at).data.groups
-        for column, values in at.data.groups.items():
-            few = len(np.unique(everywhere[column])) <= 50
-            for label in np.unique(values) if few else []:
-                found = _within(evidence.score, values == label, at)
-                out.append(Reading(found, name, slice=f"{column}={label}"))
-        for label, rows in at.data.slices.items():
-            # Of those that a split shows none of there is nothing to say.
-            if rows.any() or at.whole is None:
-                out.append(Reading(_within(evidence.score, rows, at), name, slice=label))
-        return out
+        score, name = evidence.score, at.task.score_name
+        assert score is not None
+        of_slices = (
+            Reading(row_mean(score[rows], at.units_of(rows)), name, slice=label)
+            for label, rows in _slices(at)
+        )
+        return [Reading(row_mean(score, at.units), name), *of_slices]
 
 
-def _within(score: Array, rows: NDArray[np.bool_], at: Setting) -> Estimate:
-    """Mean score of some of the rows, whose clusters stay units."""
-    units = None
-    if at.units is not None:
-        units = np.unique(at.units[rows], return_inverse=True)[1].astype(np.int64)
-    return row_mean(score[rows], units)
+def _slices(at: Setting) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Name and (n,) rows of each slice: values of the group columns, and the user's own."""
+    # A column of identities or times has no slices to speak of, however few a split shows.
+    everywhere = (at.whole or at).data.groups
+    for column, values in at.data.groups.items():
+        if len(np.unique(everywhere[column])) <= 50:
+            for label in np.unique(values):
+                yield f"{column}={label}", values == label
+    for label, rows in at.data.slices.items():
+        # Of those that a split shows none of there is nothing to say.
+        if rows.any() or at.whole is None:
+            yield label, rows

@@ -216,7 +216,4 @@ def _literals(at: Setting, halves: Halves) -> literals.Literals:
 
 def _mean(values: Array, rows: NDArray[np.bool_], at: Setting) -> Estimate:
     """Mean over some rows, whose clusters stay units."""
-    units = None
-    if at.units is not None:
-        units = np.unique(at.units[rows], return_inverse=True)[1].astype(np.int64)
-    return row_mean(values[rows], units)
+    return row_mean(values[rows], at.units_of(rows))

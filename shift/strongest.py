@@ -18,7 +18,7 @@ from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import ModelMeasure, NotMeasurable, Reading, Setting, measure
 from ringtest.shift import common
-from ringtest.shift.graded import transformations
+from ringtest.shift.graded import Graded, transformations
 from ringtest.tasks import AnyTask
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ class Strongest(Condition):
 
     def check(self, data: AuditData) -> None:
         """Raise ConfigError for an unknown transformation, and for a severity."""
+        self._known(data)
+
+    def _known(self, data: AuditData) -> Graded:
+        """Its transformation; ConfigError as :meth:`check` says."""
         known = transformations(data)
         if self.name not in known:
             problem = f"is no transformation of {data.modality} inputs"
@@ -68,6 +72,7 @@ class Strongest(Condition):
         if self.severity is not None:
             fix = f"leave @{self.severity:g} out"
             raise ConfigError(f"severity of {self.kind}", "is what is searched for", fix)
+        return known[self.name]
 
     def fit(self, subjects: list[Model], data: AuditData, rng: torch.Generator) -> None:
         """Search for the strength.
@@ -75,8 +80,7 @@ class Strongest(Condition):
         Raises ConfigError as :meth:`check` does, NotMeasurable where the teacher bears none or
         cannot be run.
         """
-        self.check(data)
-        self.graded = transformations(data)[str(self.name)]
+        self.graded = self._known(data)
         self._clip = common.value_range(data) if common.is_images(data) else data.bounds
         self.kept: dict[float, float] = {}
         """Strength -> how much the members kept of their outputs."""

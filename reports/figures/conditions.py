@@ -13,7 +13,7 @@ from ringtest.reports.figures.curves import Curve
 
 MOST_ROWS = 14
 MOST_KINDS = 12
-_CORRUPTION: Final = "shift.corruption."
+CORRUPTION: Final = "shift.corruption."
 _NEAR: Final = {
     "similarity.cka": "CKA with members",
     "similarity.neighbours": "Neighbour overlap with members",
@@ -31,7 +31,7 @@ def scores(rows: tuple[Measurement, ...], name: str) -> str | None:
         for r in rows
         if r.measure == "outputs.score" and r.statistic != AREA and math.isfinite(r.student)
     ]
-    plain = [r for r in found if r.slice is None and not r.condition.startswith(_CORRUPTION)]
+    plain = [r for r in found if r.slice is None and not r.condition.startswith(CORRUPTION)]
     slices = [r for r in found if r.slice is not None and r.condition == "clean"]
     panels = [("By condition", plain), ("By slice", slices)]
     return _pairs([p for p in panels if p[1]], name, "Scores", _where, tolerance=False)
@@ -94,12 +94,12 @@ def _worst(rows: list[Measurement]) -> list[Measurement]:
 
 def corruptions(rows: tuple[Measurement, ...], name: str) -> str | None:
     """Score over severity, one small panel a kind of corruption."""
-    return _curves(rows, name, lambda condition: condition.startswith(_CORRUPTION))
+    return _curves(rows, name, lambda condition: condition.startswith(CORRUPTION))
 
 
 def strengths(rows: tuple[Measurement, ...], name: str) -> str | None:
     """Score over eps, noise and whatever else was seen at several severities, but corruptions."""
-    return _curves(rows, name, lambda condition: not condition.startswith(_CORRUPTION))
+    return _curves(rows, name, lambda condition: not condition.startswith(CORRUPTION))
 
 
 def _curves(rows: tuple[Measurement, ...], name: str, chosen: Callable[[str], bool]) -> str | None:

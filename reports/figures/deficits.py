@@ -10,8 +10,8 @@ import numpy as np
 from ringtest.measurement import AREA, Measurement
 from ringtest.reports import view
 from ringtest.reports.figures import heat, svg
+from ringtest.reports.figures.conditions import CORRUPTION
 
-CORRUPTION: Final = "shift.corruption."
 SCORE: Final = "outputs.score"
 MOST_KINDS: Final = 24
 CELL: Final = 58.0

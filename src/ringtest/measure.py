@@ -74,9 +74,13 @@ class Setting:
     @property
     def sample_units(self) -> NDArray[np.int64] | None:
         """Cluster codes, from 0 without gaps, of the sampled rows."""
+        return self.units_of(self.rows)
+
+    def units_of(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> NDArray[np.int64] | None:
+        """Cluster codes, from 0 without gaps, of some rows: their numbers, or (n,) which."""
         if self.units is None:
             return None
-        return np.unique(self.units[self.rows], return_inverse=True)[1].astype(np.int64)
+        return np.unique(self.units[rows], return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True)
