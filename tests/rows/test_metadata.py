@@ -99,7 +99,7 @@ TABLE = pd.DataFrame({"site": ["01", "1", "2"] * (N // 3), "day": pd.date_range(
 def test_files_of_every_kind_say_the_same(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"meta.{kind}"
     if kind == "parquet":
-        pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow", reason="the extra parquet")
         TABLE.to_parquet(path)
     else:
         TABLE.to_csv(path, sep="," if kind == "csv" else "\t", index=False)
