@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,35 +13,9 @@ from scipy import ndimage
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from ringtest.data import AuditData
 from ringtest.shift import corruption_digital as digital
 from ringtest.shift import images_jpeg, images_resampled
-
-NO_MODEL: Any = None
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def run(condition: Any, x: Tensor, seed: int = 1) -> Tensor:
-    condition.fit([], AuditData(x, bounds=(0, 1)), rng())
-    out: Tensor = condition.batch(NO_MODEL, x, None, rng(seed))
-    return out
-
-
-def rough(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=rng(5))
-
-
-def each(x: Tensor, function: Any) -> Tensor:
-    """A function of a (h, w) array in double precision, for each channel of each row."""
-    planes = x.double().numpy().reshape(-1, *x.shape[2:])
-    return torch.tensor(np.stack([function(p) for p in planes])).reshape(x.shape).float()
-
-
-def near(a: Tensor, b: Tensor, tolerance: float = 2e-6) -> None:
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+from tests.support.pictures import each, near, rng, rough, run
 
 
 def test_elastic_moves_pixels() -> None:

@@ -11,41 +11,15 @@ from numpy.typing import NDArray
 from scipy import ndimage, stats
 from torch import Tensor
 
-from ringtest.data import AuditData
 from ringtest.shift import corruption_blur as blur
 from ringtest.shift import corruption_noise as noise
 from ringtest.shift import corruption_weather as weather
 from ringtest.shift import images, images_fields, images_filters
-
-NO_MODEL: Any = None
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def run(condition: Any, x: Tensor, seed: int = 1) -> Tensor:
-    condition.fit([], AuditData(x, bounds=(0, 1)), rng())
-    out: Tensor = condition.batch(NO_MODEL, x, None, rng(seed))
-    return out
+from tests.support.pictures import each, near, rng, rough, run
 
 
 def grey(value: float, channels: int = 1, side: int = 32) -> Tensor:
     return torch.full((40, channels, side, side), value)
-
-
-def rough(*shape: int) -> Tensor:
-    return torch.rand(shape, generator=rng(5))
-
-
-def each(x: Tensor, function: Any) -> Tensor:
-    """A function of a (h, w) array in double precision, for each channel of each row."""
-    planes = x.double().numpy().reshape(-1, *x.shape[2:])
-    return torch.tensor(np.stack([function(p) for p in planes])).reshape(x.shape).float()
-
-
-def near(a: Tensor, b: Tensor, tolerance: float = 2e-6) -> None:
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
 
 
 # Noise
