@@ -13,16 +13,12 @@ cores, and the growth of peak memory; medians over rounds.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cost import apart, cost
 from threadpoolctl import threadpool_limits
 
 from ringtest.ensembles import texts
@@ -66,28 +62,18 @@ def with_sklearn(made: Answers) -> float:
     return float(np.mean(values))
 
 
-def status(what: str) -> float:
-    """MB that the system says of this process."""
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{what}:")[1].split()[0]) / 1024
-
-
 def child(name: str, sizes: list[int], part: int, threads: int) -> dict[str, Any]:
     run = {"ringtest": with_ringtest, "scikit-learn": with_sklearn}[name]
     made = answers(*sizes)
     prompts = sizes[1] if name == "ringtest" else min(part, sizes[1])
     given = [of[:prompts] for of in made]
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before, start, work = status("VmRSS"), time.perf_counter(), time.process_time()
     with threadpool_limits(threads):
-        value = run(given)
+        value, spent = cost(lambda: run(given))
     scale = sizes[1] / prompts
-    seconds, work = time.perf_counter() - start, time.process_time() - work
     return {
-        "seconds": seconds * scale,
-        "work": work * scale,
-        "mb": max(0.0, status("VmHWM") - before),
+        "seconds": spent["seconds"] * scale,
+        "work": spent["work"] * scale,
+        "mb": spent["mb"],
         "value": value,
         "letters": float(np.mean([len(t) for of in given for p in of for t in p])),
     }
@@ -113,11 +99,9 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for length in options.words:
         for name in BY:
-            command = [sys.executable, __file__, "--child", name]
-            command += [str(v) for v in (options.members, options.prompts, options.samples)]
-            command += [str(v) for v in (length, options.part, options.threads)]
+            sizes = (options.members, options.prompts, options.samples, length)
             rounds = [
-                json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+                apart(__file__, name, *sizes, options.part, options.threads)
                 for _ in range(options.rounds)
             ]
             middle = {k: statistics.median(r[k] for r in rounds) for k in rounds[0]}

@@ -13,17 +13,15 @@ ringtest holds one block of float32 as well.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cost import apart, cost
 from numpy.typing import NDArray
 
 from ringtest.ensembles.diversity import Members
@@ -91,19 +89,11 @@ def with_deslib(given: Iterator[Block]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - begun
 
 
-def status(what: str) -> float:
-    """MB that the system says of this process."""
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{what}:")[1].split()[0]) / 1024
-
-
 def child(name: str, members: int, items: int, classes: int, size: int) -> dict[str, Any]:
     run = {"ringtest": with_ringtest, "lm-sim": with_lmsim, "deslib": with_deslib}[name]
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = status("VmRSS")
-    seconds, work = run(blocks(members, items, classes, size))
-    return {"seconds": seconds, "work": work, "mb": max(0.0, status("VmHWM") - before)}
+    (seconds, work), spent = cost(lambda: run(blocks(members, items, classes, size)))
+    # Of the time without that of drawing the blocks, which each of them counts by itself.
+    return {"seconds": seconds, "work": work, "mb": spent["mb"]}
 
 
 def main() -> None:
@@ -124,10 +114,8 @@ def main() -> None:
     for name in BY:
         n = options.items if name == "ringtest" else min(options.items, options.peer_items)
         size = options.block if name == "ringtest" else n
-        command = [sys.executable, __file__, "--child", name]
-        command += [str(v) for v in (options.members, n, options.classes, size)]
-        told = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
-        found, scale = json.loads(told), options.items / n
+        found = apart(__file__, name, options.members, n, options.classes, size)
+        scale = options.items / n
         print(
             f"| {name} | {n:,} | {found['seconds'] * scale:.1f} | {found['work'] * scale:.1f} "
             f"| {found['mb']:.0f} |",

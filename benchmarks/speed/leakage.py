@@ -12,17 +12,13 @@ seconds of the clock and of all cores, and the growth of peak memory; medians ov
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import statistics
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cost import apart, cost
 
 from ringtest import AuditData, leakage
 
@@ -52,24 +48,13 @@ def with_sklearn(x: torch.Tensor) -> int:
     return int(np.sum(near[:, 0] < 0.3 * near[:, -1])) // 2
 
 
-def status(what: str) -> float:
-    """MB that the system says of this process."""
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{what}:")[1].split()[0]) / 1024
-
-
 def child(name: str, n: int, width: int, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     run = {"ringtest": with_ringtest, "scikit-learn": with_sklearn}[name]
     run(rows_of(1000, width)[0])
     x, planted = rows_of(n, width)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before, start, work = status("VmRSS"), time.perf_counter(), time.process_time()
-    found = run(x)
-    seconds, work = time.perf_counter() - start, time.process_time() - work
-    grown = max(0.0, status("VmHWM") - before)
-    return {"seconds": seconds, "work": work, "mb": grown, "found": found, "planted": planted}
+    found, spent = cost(lambda: run(x))
+    return {**spent, "found": found, "planted": planted}
 
 
 def main() -> None:
@@ -89,11 +74,8 @@ def main() -> None:
     for n in options.rows:
         for width in options.widths:
             for name in BY if n <= MOST_SKLEARN else BY[:1]:
-                command = [sys.executable, __file__, "--child", name]
-                command += [str(v) for v in (n, width, options.threads)]
                 rounds = [
-                    json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-                    for _ in range(options.rounds)
+                    apart(__file__, name, n, width, options.threads) for _ in range(options.rounds)
                 ]
                 middle = {k: statistics.median(r[k] for r in rounds) for k in rounds[0]}
                 print(

@@ -28,14 +28,13 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cost import cost
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -216,12 +215,6 @@ NEAR_BY: dict[str, Callable[[Tensor, int, int], Matrix]] = {
 # -- processes -------------------------------------------------------------------------------------
 
 
-def _status(what: str) -> float:
-    """MB that the system says of this process."""
-    text = Path("/proc/self/status").read_text()
-    return int(text.split(f"{what}:")[1].split()[0]) / 1024
-
-
 def child(kind: str, name: str, n: int, layers: int, width: int, threads: int) -> dict[str, Any]:
     """Seconds, growth of peak memory in MB, and values of one library."""
     torch.set_num_threads(threads)
@@ -233,13 +226,8 @@ def child(kind: str, name: str, n: int, layers: int, width: int, threads: int) -
             run(x[: min(n, 2 * BATCH)], layers, width)
         except ImportError as error:
             return {"missing": str(error)}
-        with contextlib.suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-        before, start, work = _status("VmRSS"), time.perf_counter(), time.process_time()
-        values = run(x, layers, width)
-        seconds, work = time.perf_counter() - start, time.process_time() - work
-    grown = max(0.0, _status("VmHWM") - before)
-    return {"seconds": seconds, "work": work, "mb": grown, "values": values}
+        values, spent = cost(lambda: run(x, layers, width))
+    return {**spent, "values": values}
 
 
 def measured(kind: str, name: str, n: int, options: argparse.Namespace) -> dict[str, Any]:
