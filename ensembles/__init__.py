@@ -18,6 +18,7 @@ ceiling                     the verifier's ROC, and what it can reach
 verifiers                   arithmetic, JSON Schema, unit tests in confined subprocesses
 budget                      accuracy over samples, its limits, cost
 waterfall                   mean member, ensemble, selected, oracle, and the student among them
+transfer                    whether the gain is in the student, held against a control
 ==========================  ======================================================================
 
 ``measured`` (an estimate, or why there is none), ``table`` and ``candidates`` are what they share.

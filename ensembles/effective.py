@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ringtest.ensembles.measured import Measured, nothing
 from ringtest.ensembles.pairwise import Pairwise
 from ringtest.estimate import Array
 
+Answer = Literal["one", "some", "many", "open"]
 _NO_INFLUENCE: Final = 1e-12
 """Rounding; one item of a million that parts the members has 1e-6."""
 
@@ -69,6 +70,17 @@ class Effective:
         if low < 1.5 and high >= m - 0.5:
             return f"one opinion or {m} votes, too few items to tell: {number}"
         return number
+
+    def answer(self, level: float = 0.95) -> Answer:
+        """What :meth:`words` say, in one: ``one`` opinion, ``many`` (all M), ``some``, ``open``."""
+        low, high = (math.nan, math.nan) if self.votes.reason else self.interval(level)
+        if not math.isfinite(low):
+            return "open"
+        if high < 1.5:
+            return "one"
+        if low >= self.members - 0.5:
+            return "many"
+        return "open" if low < 1.5 and high >= self.members - 0.5 else "some"
 
     def _votes(self, rho: float) -> float:
         below = 1.0 + (self.members - 1) * rho

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -142,3 +143,8 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
 def constant_minus(top: float, estimate: Estimate) -> Estimate:
     """``top - estimate``, such as 1 - coverage."""
     return replace(-estimate, value=top - estimate.value)
+
+
+def plain(ends: Iterable[float]) -> list[float | None]:
+    """An interval as a report holds it: None where there is no finite end."""
+    return [float(end) if math.isfinite(end) else None for end in ends]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from ringtest import margins
-from ringtest.ensembles.measured import LEVEL, Measured, constant, nothing, spread
+from ringtest.ensembles.measured import LEVEL, Measured, constant, nothing, spread, unseen
 from ringtest.errors import DataError
 from ringtest.estimate import Array, Estimate, ratio
 from ringtest.inference import bootstrap, interval
+
+ACCURACY: Final = "accuracy"
+"""The score that is told in percent and points; any other is told as it is."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,9 @@ class Step:
 
     name: str
     value: Estimate
-    """Accuracy, 0..1."""
+    """Accuracy, 0..1, or another score, higher is better."""
     low: float
-    """Interval of the accuracy."""
+    """Interval of the value."""
     high: float
     rise: Estimate
     """Value - that of the step before (first step: the value; student: over the mean member)."""
@@ -39,7 +43,7 @@ class Placed:
     """Name of the step."""
     share: Measured
     """0: the student is at the mean member, 1: at the step; not measurable where the interval of
-    the step's gain spans 0."""
+    the step's gain is not above 0."""
     low: float
     """Percentile interval from the paired bootstrap; NaN where not measurable."""
     high: float
@@ -51,35 +55,39 @@ class Waterfall:
 
     steps: tuple[Step, ...]
     """Mean member, ensemble, and where given selected and oracle."""
-    student: Step
-    """Its rise is over the mean member."""
+    student: Step | None
+    """Its rise is over the mean member; None where there is no student."""
     placed: tuple[Placed, ...]
-    """The student's share of the gain of every step but the first."""
+    """The student's share of the gain of every step but the first; none without a student."""
     items: int
     level: float
+    score: str = ACCURACY
+    """What the steps are values of."""
 
 
 def waterfall(
     member: Estimate,
     ensemble: Estimate,
-    student: Estimate,
+    student: Estimate | None = None,
     selected: Estimate | None = None,
     oracle: Estimate | None = None,
     seed: int = 0,
     resamples: int = margins.RESAMPLES,
     level: float = LEVEL,
+    score: str = ACCURACY,
 ) -> Waterfall:
     """Place the student on the way from the mean member to the oracle.
 
     Args:
-        member: accuracy of the mean member, 0..1, with influence by item.
+        member: accuracy of the mean member, 0..1, or another score, with influence by item.
         ensemble: of the combined members, or of the majority vote.
-        student: of the student.
+        student: of the student; None: there is none, and only the steps are told.
         selected: of what the verifier picks; None: there is none.
         oracle: coverage; None: unknown.
         seed: of the one bootstrap over items, shared by all steps and shares.
         resamples: number of resamples.
         level: of all intervals.
+        score: what the values are, for words.
 
     Returns:
         Steps with t intervals on bootstrap standard errors, shares with percentile intervals.
@@ -91,7 +99,7 @@ def waterfall(
         raise DataError("resamples", f"{resamples} have no spread", "give 2 or more")
     line = {"mean member": member, "ensemble": ensemble, "selected": selected, "oracle": oracle}
     given = {name: e for name, e in line.items() if e is not None}
-    models = {**given, "student": student}
+    models = given if student is None else {**given, "student": student}
     for name, e in models.items():
         if not math.isfinite(e.value) or not np.isfinite(e.influence).all():
             raise DataError(name, "was not measured", "leave the step out")
@@ -106,10 +114,13 @@ def waterfall(
     names = list(given)
     before = dict(zip(names[1:], names[:-1], strict=True)) | {"student": names[0]}
     steps = {name: _step(name, models, drawn, before.get(name), level) for name in models}
-    placed = tuple(_placed(name, models, drawn, names[0], level) for name in names[1:])
-    return Waterfall(
-        tuple(steps[name] for name in names), steps["student"], placed, member.units, level
+    placed = tuple(
+        _placed(name, models, drawn, names[0], level, score)
+        for name in names[1:]
+        if student is not None
     )
+    ordered = tuple(steps[name] for name in names)
+    return Waterfall(ordered, steps.get("student"), placed, member.units, level, score)
 
 
 def _step(
@@ -138,32 +149,85 @@ def _interval(value: Estimate, draws: Array, level: float) -> tuple[float, float
 
 
 def _placed(
-    name: str, models: dict[str, Estimate], drawn: dict[str, Array], start: str, level: float
+    name: str,
+    models: dict[str, Estimate],
+    drawn: dict[str, Array],
+    start: str,
+    level: float,
+    score: str,
 ) -> Placed:
-    top, bottom = models["student"] - models[start], models[name] - models[start]
-    gained = drawn[name] - drawn[start]
+    return place(
+        name,
+        models["student"] - models[start],
+        models[name] - models[start],
+        drawn["student"] - drawn[start],
+        drawn[name] - drawn[start],
+        level,
+        score,
+    )
+
+
+def place(
+    name: str,
+    top: Estimate,
+    bottom: Estimate,
+    risen: Array,
+    gained: Array,
+    level: float = LEVEL,
+    score: str = ACCURACY,
+) -> Placed:
+    """``top / bottom`` as a share of what the step ``name`` gains over the mean member.
+
+    Args:
+        name: of the step.
+        top: student - mean member, or - another student, paired by item.
+        bottom: step - mean member.
+        risen: (B,) resampled deviations of ``top``.
+        gained: (B,) of ``bottom``, from the same resamples.
+        level: of all intervals.
+        score: what both are differences of, for words.
+
+    Returns:
+        Not measurable where the interval of ``bottom`` holds 0, or is below it: what is lost has no
+        shares. The percentile interval holds the truth as often as it says also where ``bottom`` is
+        barely above 0: given that it is, 93 to 97 % of the time in simulations, where Fieller's has
+        88 to 96 % and that of the delta method 89 to 100 %.
+    """
     low, high = _interval(bottom, gained, level)
-    if low <= 0 <= high:
-        why = (
-            f"{name} - {start} is {_points(bottom.value)} points, "
-            f"{level:.0%} interval {_points(low)} to {_points(high)}, which holds 0"
+    if low <= 0:
+        why = "which holds 0" if high >= 0 else "a loss, of which there is no share"
+        return Placed(
+            name,
+            nothing(
+                f"{name} - mean member is {_change(bottom.value, score)}, {level:.0%} interval "
+                f"{_bare(low, score)} to {_bare(high, score)}, {why}"
+            ),
+            math.nan,
+            math.nan,
         )
-        return Placed(name, nothing(why), math.nan, math.nan)
-    shares = (top.value + drawn["student"] - drawn[start]) / (bottom.value + gained)
+    share = ratio(top, bottom)
+    if constant(share):
+        # The student is right where the step is, on all items: other ones could part them.
+        reach = unseen(share.n, level) / bottom.value
+        return Placed(name, Measured(share), share.value - reach, share.value + reach)
+    shares = (top.value + risen) / (bottom.value + gained)
     ends = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return Placed(name, Measured(ratio(top, bottom)), float(ends[0]), float(ends[1]))
+    return Placed(name, Measured(share), float(ends[0]), float(ends[1]))
 
 
 def sentence(w: Waterfall) -> str:
     """The waterfall in words: every step with its rise, then the student and its shares."""
     first, *later = w.steps
-    parts = [f"Of {w.items:,} items the mean member has {first.value.value:.1%} right"]
-    parts += [f"the {s.name} {s.value.value:.1%} ({_rise(s)})" for s in later]
+    right = " right" if w.score == ACCURACY else ""
+    parts = [f"Of {w.items:,} items the mean member has {_level(first, w.score)}{right}"]
+    parts += [f"the {s.name} {_level(s, w.score)} ({_rise(s, w.score)})" for s in later]
     said = ", ".join(parts) + "."
     student = w.student
+    if student is None:
+        return f"{said} ({w.level:.0%} intervals)"
     said += (
-        f" The student has {student.value.value:.1%}, {_rise(student)} over the mean member "
-        f"({w.level:.0%} intervals)."
+        f" The student has {_level(student, w.score)}, {_rise(student, w.score)} over the mean "
+        f"member ({w.level:.0%} intervals)."
     )
     for p in w.placed:
         if p.share.measured:
@@ -176,9 +240,18 @@ def sentence(w: Waterfall) -> str:
     return said
 
 
-def _rise(s: Step) -> str:
-    return f"{_points(s.rise.value)} points, {_points(s.rise_low)} to {_points(s.rise_high)}"
+def _level(s: Step, score: str) -> str:
+    return f"{s.value.value:.1%}" if score == ACCURACY else f"{score} {s.value.value:.3f}"
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def _rise(s: Step, score: str) -> str:
+    ends = f"{_bare(s.rise_low, score)} to {_bare(s.rise_high, score)}"
+    return f"{_change(s.rise.value, score)}, {ends}"
+
+
+def _change(value: float, score: str) -> str:
+    return _bare(value, score) + (" points" if score == ACCURACY else "")
+
+
+def _bare(value: float, score: str) -> str:
+    return f"{100 * value:+.1f}" if score == ACCURACY else f"{value:+.4f}"

@@ -20,7 +20,7 @@ from ringtest import inference
 from ringtest.beside import Beside
 from ringtest.compare import Failure, guarded
 from ringtest.condition import Clean, Condition
-from ringtest.measure import ModelMeasure, PairMeasure, measures
+from ringtest.measure import Committee, EnsembleMeasure, ModelMeasure, PairMeasure, measures
 
 N, D = 240, 6
 EVERY = [pytest.param(m, id=m.id) for m in measures]
@@ -131,6 +131,13 @@ def value(seen, setting):
             return guarded(
                 clean, lambda e: entry.compare(entry.prepare(e, at), entry.prepare(other, at))
             )
+        if isinstance(entry, EnsembleMeasure):
+            other = evidence(b, w)
+            # Both give the outputs of the world: turned round, they differ.
+            turned = replace(other, outputs=other.outputs.roll(1, 0))
+            shown = Committee([clean, turned], clean, other)
+            found = guarded(clean, lambda _: entry.read(shown, at))
+            return found if isinstance(found, Failure) else found[0].estimate
         one = evidence(b, w, clean) if "clean_pair" in entry.needs else clean
         found = guarded(one, lambda e: entry.read(e, at))
         if isinstance(found, Failure):
@@ -173,7 +180,7 @@ def sees_both(entry) -> bool:
 
 @pytest.mark.parametrize("entry", EVERY)
 def test_declarations_are_complete(entry):
-    assert isinstance(entry, ModelMeasure | PairMeasure)
+    assert isinstance(entry, ModelMeasure | PairMeasure | EnsembleMeasure)
     assert entry.id.count(".") == 1
     assert entry.about
     assert type(entry).__doc__
@@ -188,7 +195,7 @@ def test_declarations_are_complete(entry):
     assert entry.on
     assert entry.needs
     if type(entry).__module__.startswith("ringtest."):
-        assert entry.area in ("probes", "perturb", "shift")
+        assert entry.area in ("probes", "perturb", "shift", "ensembles")
     if entry.null_value is not None:
         assert entry.range[0] <= entry.null_value <= entry.range[1]
     # What is judged has a margin, and what has none is judged nowhere.
@@ -383,6 +390,10 @@ def test_clusters_are_kept_together(entry, seen, setting):
     if isinstance(entry, PairMeasure):
         clean.clean = other.clean
         e = entry.compare(entry.prepare(clean, at), entry.prepare(other, at))
+    elif isinstance(entry, EnsembleMeasure):
+        for one in (clean, other):
+            one.outputs = one.outputs.log_softmax(1)
+        e = entry.read(Committee([clean, other], clean, other), at)[0].estimate
     else:
         e = entry.read(other, at)[0].estimate
     assert e.units in (0, 20, 30, 60)  # 30: the clusters of half of the rows

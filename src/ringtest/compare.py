@@ -12,7 +12,14 @@ from ringtest import inference, margins
 from ringtest.condition import Condition
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
-from ringtest.measure import Measure, ModelMeasure, NotMeasurable, Reading, Setting
+from ringtest.measure import (
+    EnsembleMeasure,
+    Measure,
+    ModelMeasure,
+    NotMeasurable,
+    Reading,
+    Setting,
+)
 from ringtest.measurement import Measurement, Status
 
 
@@ -215,6 +222,39 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
     return as_level(made) if p.alone else made
 
 
+def ensemble_rows(
+    entry: EnsembleMeasure, condition: Condition, found: list[Reading] | Failure, seed: int
+) -> list[Measurement]:
+    """One context row for each reading of an ensemble."""
+    if isinstance(found, Failure):
+        return [failed_row(entry, condition.id, found, severity=condition.severity)]
+    return [ensemble_row(entry, condition.id, r, seed, condition.severity) for r in found]
+
+
+def ensemble_row(
+    entry: Measure, condition: str, r: Reading, seed: int, severity: float | None = None
+) -> Measurement:
+    """A row that stands for itself: what the teacher has, and the student if it has it, too.
+
+    Where there is no student, the standard error is that of the teacher's value.
+    """
+    fields = {
+        "severity": severity,
+        "params": dict(r.params),
+        "statistic": r.statistic,
+        "slice": r.slice,
+        "unit": r.unit or entry.unit,
+    }
+    if r.reason or r.teacher is None:
+        why = Failure("not_measurable", r.reason or "the teacher has no value")
+        return failed_row(entry, condition, why, **fields)
+    if r.estimate.units:
+        delta, value = r.estimate - r.teacher, r.estimate.value
+        return row(entry, condition, delta, r.teacher.value, value, seed=seed, **fields)
+    alone = row(entry, condition, r.teacher, r.teacher.value, math.nan, seed=seed, **fields)
+    return as_level(alone)
+
+
 def mark_unmoved(rows: Sequence[Measurement]) -> None:
     """Tell of every context row of outputs where ``shift.size`` saw no shift: ``no_shift``.
 
@@ -232,7 +272,7 @@ def mark_unmoved(rows: Sequence[Measurement]) -> None:
 
 
 def as_level(made: Measurement) -> Measurement:
-    """A row of which only the student's value and its standard error are known."""
+    """A row of which only one side's value and its standard error are known."""
     nothing = math.nan
     return replace(made, delta=nothing, harm=nothing, ci_low=nothing, ci_high=nothing)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -80,6 +80,7 @@ class Wanted:
     moments: bool = False
     model: bool = False
     teacher: bool = False
+    combined: bool = False
 
 
 @dataclass
@@ -98,6 +99,8 @@ class Gathered:
     """The data of the picked rows."""
     task: AnyTask | None = None
     """The task of the picked rows."""
+    combined: Evidence | None = None
+    """What the members' mean prediction shows, if it was wanted and there are several."""
     why: str = ""
     """Why the condition cannot be looked under on these data; then there is nothing else."""
 
@@ -241,6 +244,9 @@ def gather(
     shared = condition.scope == "shared"
     members = [m for m in models if m.role == "member"]
     panel = Panel(members, task, n)
+    together = None
+    if wanted.combined and len(members) > 1:
+        together = _Together(members, task, _Collector(_mean_member(task), wanted, n, rows))
     as_they_are = all(looked_at[m.name] is m for m in members)
     with ExitStack() as stack:
         captures = {
@@ -269,18 +275,46 @@ def gather(
                                     changed = _changed(condition, view, x, y, rng)
                             shown = _look(view, changed, captures[model.name])
                         _take(view, shown, collector, part, targets)
-                        if wanted.teacher:
+                        if wanted.teacher or together is not None:
                             seen[model.name] = (x if changed is None else changed, shown[0])
                 tick(part.stop - part.start)
             if wanted.teacher:
                 same, block = shared and as_they_are, blocks.derive(seed, condition.key, number)
                 panel.take(part, x, seen, targets, shared=same, block=block)
+            if together is not None:
+                together.take(part, seen, targets)
             if wanted.moments:
                 _add_moments(collectors, cross)
+    combined = None if together is None else together.result()
     found = {k: c.result(looked_at[k], panel.found.get(k)) for k, c in collectors.items()}
     if picked is None:
-        return Gathered(found, cross, rows, n)
-    return Gathered(found, cross, rows, n, picked, data, task)
+        return Gathered(found, cross, rows, n, combined=combined)
+    return Gathered(found, cross, rows, n, picked, data, task, combined)
+
+
+def _mean_member(task: AnyTask) -> Model:
+    """Who gives the members' mean prediction: nobody runs, its outputs are made of theirs."""
+    return Model("ensemble", "member", lambda _: None, task)
+
+
+class _Together:
+    """Accumulates what the members' mean prediction shows."""
+
+    def __init__(self, members: Sequence[Model], task: AnyTask, collector: _Collector) -> None:
+        self.names = [m.name for m in members]
+        self.task, self.collector = task, collector
+
+    def take(self, rows: slice, seen: Mapping[str, Seen], targets: Tensor | None) -> None:
+        """One block, from what the members said of it."""
+        missing = [name for name in self.names if name not in seen]
+        if missing and not self.collector.failed:
+            self.collector.failed = f"lacks {missing[0]}, which shows nothing here"
+        if not self.collector.failed:
+            mean = self.task.mean([seen[name][1] for name in self.names])
+            self.collector.take(rows, mean, {}, targets)
+
+    def result(self) -> Evidence:
+        return self.collector.result(self.collector.model, None)
 
 
 def _changed(

@@ -102,8 +102,8 @@ class Reading:
     unit: str = ""
     """Unit of the estimate, where it is another than the measure's."""
     teacher: Estimate | None = None
-    """What the teacher reads in the very place, where the measure was told (it needs ``teacher``)
-    and the place is the model's own, which no member has a reading for."""
+    """What the teacher reads in the very place. Of a measure of the ensemble always; else where the
+    measure was told (it needs ``teacher``) and no member has a reading for the model's place."""
 
 
 class Measure:
@@ -200,6 +200,33 @@ class PairMeasure(Measure):
 
     def chance(self, prepared: Sequence[Any]) -> float:
         """Transformed similarity of unrelated models."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Committee:
+    """What a measure of an ensemble is shown: all members at once, and one student beside them."""
+
+    members: Sequence[Evidence]
+    """At least two."""
+    combined: Evidence
+    """Their mean prediction: score and prediction of every row, outputs on the sample."""
+    student: Evidence | None
+    """None where the ensemble is looked at by itself."""
+
+
+class EnsembleMeasure(Measure):
+    """Numbers about a teacher's members together; a student is placed beside them.
+
+    Every reading has a ``teacher``. Its ``estimate`` is what the student has there, NOTHING where
+    there is no student or it has no such number. Read where all models see the same inputs; a
+    teacher of one member has no such row.
+    """
+
+    needs = frozenset({"outcomes", "sample"})
+
+    def read(self, seen: Committee, at: Setting) -> list[Reading]:
+        """Readings of the ensemble under one condition."""
         raise NotImplementedError
 
 

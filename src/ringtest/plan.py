@@ -12,7 +12,7 @@ from ringtest.condition import Condition, conditions
 from ringtest.data import AuditData
 from ringtest.errors import ConfigError, close_to
 from ringtest.evidence import Wanted
-from ringtest.measure import Measure, measures
+from ringtest.measure import EnsembleMeasure, Measure, measures
 from ringtest.model import Model
 from ringtest.own import users_own
 from ringtest.tasks import AnyTask
@@ -117,7 +117,7 @@ def make(
             usual = condition.role in entry.on or entry.id in condition.reads
             if not (entry.id in asked or (entry.default and usual)):
                 continue
-            reason = _obstacle(entry, condition, data, task)
+            reason = _obstacle(entry, condition, data, task, len(members))
             lack = lacks(entry, condition, members)
             if reason is None and lack is None:
                 chosen.append(entry)
@@ -133,7 +133,7 @@ def make(
                     }
                 )
         if chosen:
-            wanted = _wanted(chosen, condition)
+            wanted = wanted_by(chosen, condition)
             stages.append(replace(stage, measures=tuple(chosen), wanted=wanted))
         if lacking:
             unread.append(replace(stage, measures=tuple(lacking)))
@@ -154,10 +154,17 @@ def _is(condition: Condition, name: str) -> bool:
     return name in own or any(fnmatchcase(id_, name) for id_ in own)
 
 
-def _obstacle(entry: Measure, condition: Condition, data: AuditData, task: AnyTask) -> str | None:
+def _obstacle(
+    entry: Measure, condition: Condition, data: AuditData, task: AnyTask, members: int
+) -> str | None:
     """Why a measure says nothing of any model under a condition, or None."""
     if not entry.applies(condition, data, task):
         return _MEANINGLESS
+    if isinstance(entry, EnsembleMeasure):
+        if members < 2:
+            return "the teacher is one model, no ensemble"
+        if condition.scope != "shared" or not condition.changes_inputs:
+            return "the members do not see the same there"
     if "clean_pair" in entry.needs and condition.role == "clean":
         return "compares with the clean rows, which these are"
     if "clean_pair" in entry.needs and condition.selects:
@@ -191,7 +198,8 @@ def beyond(entry: Measure, condition: Condition, model: Model) -> str | None:
     return None
 
 
-def _wanted(chosen: Sequence[Measure], condition: Condition) -> Wanted:
+def wanted_by(chosen: Sequence[Measure], condition: Condition) -> Wanted:
+    """What some measures need together under a condition."""
     needs = frozenset().union(*(m.needs for m in chosen))
     return Wanted(
         outcomes="outcomes" in needs,
@@ -201,6 +209,7 @@ def _wanted(chosen: Sequence[Measure], condition: Condition) -> Wanted:
         moments="moments" in needs and condition.role == "clean",
         model=bool(needs & {"model", "gradients"}),
         teacher="teacher" in needs,
+        combined=any(isinstance(m, EnsembleMeasure) for m in chosen),
     )
 
 

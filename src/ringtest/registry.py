@@ -72,7 +72,7 @@ class Registry(Generic[N]):
             return
         Registry._loaded = True
         try:
-            for area in ("shift", "perturb", "probes"):
+            for area in ("shift", "perturb", "probes", "ensembles"):
                 package = importlib.import_module(f"ringtest.{area}")
                 # Every module of an area: a new measure or condition is a new file, no more.
                 for module in pkgutil.iter_modules(package.__path__):

@@ -43,8 +43,13 @@ def prepare(
     cells: Sequence[Cell] = (),
     max_rows: int = 0,
     conditions: Sequence[Condition] = (),
+    *,
+    alone: bool = False,
 ) -> Case:
-    """Check all arguments and plan the audit, running each model on a few rows only."""
+    """Check all arguments and plan the audit, running each model on a few rows only.
+
+    ``alone`` lets the student be None: then the case is about the teacher by itself.
+    """
     pairs: Any = cells
     if not isinstance(pairs, list | tuple) or not all(
         isinstance(cell, list | tuple) and len(cell) == 2 for cell in pairs
@@ -61,7 +66,8 @@ def prepare(
     kind = tasks.make(task, data, metric)
     members = subjects.teacher(teacher, kind, data, layers)
     student = subjects.resolved("student", student, kind)
-    found = subjects.students(student, kind, data, layers)
+    nobody = alone and student is None
+    found = {} if nobody else subjects.students(student, kind, data, layers)
     honest = subjects.references(references, kind, data, layers)
     everyone = [*members, *honest, *found.values()]
     subjects.check_layers(layers, everyone)

@@ -19,7 +19,15 @@ from ringtest.condition import Clean, Condition, conditions
 from ringtest.evidence import Evidence, Gathered
 from ringtest.headlines import Judge
 from ringtest.likeness import Layers
-from ringtest.measure import Measure, ModelMeasure, PairMeasure, Setting
+from ringtest.measure import (
+    Committee,
+    EnsembleMeasure,
+    Measure,
+    ModelMeasure,
+    PairMeasure,
+    Reading,
+    Setting,
+)
 from ringtest.measurement import Measurement
 from ringtest.model import Model
 from ringtest.plan import LAYER_PAIRS, Stage, cell_name
@@ -30,6 +38,8 @@ from ringtest.series import Series
 
 Cells = dict[str, Any]
 """What one condition showed: measure id -> content of its cell."""
+NO_STUDENT: Final = ""
+"""In place of a student's name, where an ensemble is looked at by itself."""
 NOBODY: Final[Callable[[int], None]] = lambda _rows: None  # noqa: E731 - a default
 
 
@@ -176,11 +186,32 @@ def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) 
         # All references where none is of the student's kind: their drift is still worth knowing.
         honest = {m.name: [r.name for r in case.kin(m) or case.references] for m in students}
         return dict(likeness.compute(entry, gathered.evidence, members, names, honest, at))
+    if isinstance(entry, EnsembleMeasure):
+        return {
+            name: _together(entry, gathered, members, name, at) for name in names or [NO_STUDENT]
+        }
     return {
         m.name: layer_pairs.rows(gathered, members, m.name)
         for m in students
         if m.layers is not None
     }
+
+
+def _together(
+    entry: EnsembleMeasure, gathered: Gathered, members: list[str], student: str, at: Setting
+) -> list[Reading] | Failure:
+    """Readings of the ensemble with one student beside it, or with nobody."""
+    assert gathered.combined is not None
+    seen = gathered.evidence
+    mine = seen.get(student)
+    for one in (gathered.combined, *(() if mine is None else (mine,))):
+        if one.failed:
+            return Failure(one.failure, f"{one.subject} {one.failed}")
+    shown = Committee([seen[m] for m in members], gathered.combined, mine)
+    found: list[Reading] | Failure = compare.guarded(
+        gathered.combined, lambda _: entry.read(shown, at)
+    )
+    return found
 
 
 def tell(
@@ -218,6 +249,10 @@ def tell(
                 if told:
                     row = likeness.row(entry, condition, like, judge.layers, case.seed)
                     told.rows.append(row)
+            elif isinstance(entry, EnsembleMeasure) and told:
+                told.rows += compare.ensemble_rows(
+                    entry, condition, cells[entry.id][model.name], case.seed
+                )
         if told:
             told.rows += cells.get(LAYER_PAIRS, {}).get(model.name, [])
 

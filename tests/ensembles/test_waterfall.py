@@ -85,6 +85,42 @@ def test_a_gain_that_spans_0_has_no_share():
     assert "not measurable: ensemble - mean member" in sentence(w)
 
 
+def test_a_loss_has_no_share():
+    items = np.arange(400)
+    w = waterfall(row_mean(items < 300), row_mean(items < 200), row_mean(items < 250))
+    assert w.steps[1].rise_high < 0
+    assert "a loss, of which there is no share" in w.placed[0].share.reason
+    assert math.isnan(w.placed[0].low)
+
+
+def test_a_student_that_never_parted_from_a_step_has_an_interval():
+    """Right where the ensemble is, on all items seen: resampling these alone would say 100 %."""
+    for items in (40, 4_000):
+        member = row_mean(np.arange(items) < items // 2)
+        ensemble = row_mean(np.arange(items) < 0.8 * items)
+        for student, share in ((ensemble, 1.0), (member, 0.0)):
+            (placed,) = waterfall(member, ensemble, student).placed
+            # Clopper and Pearson's bound of a share never seen, over the gain.
+            reach = stats.binomtest(0, items).proportion_ci().high / 0.3
+            assert placed.share.value == pytest.approx(share)
+            assert (placed.low, placed.high) == pytest.approx((share - reach, share + reach))
+
+
+def test_the_interval_of_a_share_holds_where_the_gain_is_barely_above_0():
+    """Half of the 3 points' gain on 300 items: of those draws that have a share, most hold it."""
+    rng, held = np.random.default_rng(0), []
+    for _ in range(600):
+        ease, noise = rng.normal(size=300), rng.normal(size=(3, 300))
+        member, ensemble = ease + noise[0] > -0.74, ease + 0.85 * noise[0] > -0.74
+        student = np.where(rng.random(300) < 0.5, ensemble, ease + noise[1] > -0.74)
+        steps = (row_mean(x) for x in (member, ensemble, student))
+        placed = waterfall(*steps, resamples=300).placed[0]
+        if placed.share.measured:
+            held.append(placed.low <= 0.5 <= placed.high)
+    assert 60 < len(held) < 540
+    assert np.mean(held) > 0.9, np.mean(held)
+
+
 def test_clones_have_nothing_to_transfer():
     same = row_mean(np.random.default_rng(0).random(100))
     w = waterfall(same, same, same)

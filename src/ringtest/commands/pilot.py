@@ -153,7 +153,8 @@ class _Pilot:
         if stage.condition.role != "clean":
             for name, found in seen.items():
                 found.clean = self.clean.get(name)
-        return Gathered(seen, gathered.cross, rows, stage.rows)
+        together = gathered.combined and _repeated(gathered.combined, len(rows), stage.rows)
+        return Gathered(seen, gathered.cross, rows, stage.rows, combined=together)
 
     def _timed(self, entry: Measure | None, stage: Stage, grown: Gathered) -> tuple[float, int]:
         """Seconds from evidence to rows of all students, and bytes of the cell."""

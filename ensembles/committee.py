@@ -1,0 +1,178 @@
+"""Measure of every audit of an ensemble: how much do its members differ?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from ringtest import estimate as estimates
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.ensembles import ambiguity, diversity
+from ringtest.ensembles.ambiguity import Ambiguity
+from ringtest.ensembles.diversity import Diversity
+from ringtest.ensembles.effective import Effective
+from ringtest.ensembles.measured import LEVEL, Measured, plain, spread
+from ringtest.estimate import NOTHING, Estimate
+from ringtest.evidence import Evidence
+from ringtest.inference import interval, standard_error
+from ringtest.measure import Committee, EnsembleMeasure, Reading, Setting, measure
+from ringtest.tasks import AnyTask
+
+_PAIRS: Final = {
+    "correlation of errors": "rho",
+    "error consistency": "error_consistency",
+    "CAPA": "capa",
+    "CAPA of answers": "capa_discrete",
+    "Q": "q",
+    "disagreement": "disagreement",
+    "double fault": "double_fault",
+}
+"""Statistic -> id of the measure of pairs."""
+
+Numbers = dict[str, Measured]
+"""Statistic -> what it is of one committee."""
+
+
+@measure
+class CommitteeDiversity(EnsembleMeasure):
+    """How much the members of an ensemble differ; the more they do, the more there is to distil.
+
+    The teacher's value is that of the members. The student's is that of the committee in which it
+    stands for one member, on average over whom: below the teacher's, it repeats what the others
+    say. On the sample of rows, at most 2,048.
+
+    ``effective votes`` is 1 where all err together and M where they err independently; its row says
+    in words what its interval allows, and in ``params["answer"]``: ``one`` opinion, ``many`` (all
+    M), ``some``, or ``open``. Every row holds ``params["teacher_interval"]``, 95 %.
+
+    Classes: means over pairs of members of the correlation of errors, error consistency, CAPA, Q,
+    disagreement and double fault (:mod:`ringtest.ensembles.pairwise`), the Vendi score, the mutual
+    information of member and answer, and what averaging gains in log loss. Values: the ambiguity,
+    which is what averaging gains in squared error (:mod:`ringtest.ensembles.ambiguity`). Neither
+    direction is better by itself: members that guess differ, too.
+
+    Sources: those modules'.
+    """
+
+    id = "ensemble.diversity"
+    about = "how much the members of the ensemble differ: effective votes, pairs, what a mean gains"
+    range = (-np.inf, np.inf)
+    source = "Kuncheva & Whitaker 2003; Wood et al. 2023, arXiv:2301.03962; Goel et al. 2025"
+
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
+        """Embeddings share no axes; targets must hold."""
+        holds = condition.keeps_targets and condition.keeps_rows and task.targets is not None
+        return task.name != "embedding" and holds
+
+    def read(self, seen: Committee, at: Setting) -> list[Reading]:
+        """A reading a statistic, ``effective votes`` first."""
+        outputs = [m.outputs for m in seen.members]
+        found, say = _numbers(outputs, at)
+        mixed = None if seen.student is None else _with(seen.student, outputs, at)
+        readings = [_reading(name, found[name], mixed) for name in found]
+        votes = {"members": len(outputs), **say()}
+        return [
+            replace(r, params={**r.params, **votes}) if r.statistic == VOTES else r
+            for r in readings
+        ]
+
+
+VOTES: Final = "effective votes"
+
+
+def _numbers(outputs: Sequence[torch.Tensor], at: Setting) -> tuple[Numbers, Callable[[], Any]]:
+    """All statistics of one committee, and what its votes are in words."""
+    assert at.task.targets is not None
+    targets, units = at.task.targets[torch.from_numpy(at.rows)], at.sample_units
+    if at.task.name == "regression":
+        errors = torch.stack([at.task.points(o - targets) for o in outputs]).numpy()
+        split = ambiguity.of(errors, units)
+        return _of_values(split), lambda: _votes(split.votes)
+    shares = np.stack([o.double().exp().numpy() for o in outputs])
+    found = diversity.of(shares, targets.numpy(), units=units)
+    assert found.effective is not None
+    votes = found.effective
+    return _of_classes(found), lambda: _votes(votes)
+
+
+def _of_values(split: Ambiguity) -> Numbers:
+    return {
+        VOTES: split.votes.votes,
+        "correlation of errors": split.votes.rho,
+        "ambiguity": Measured(split.ambiguity),
+    }
+
+
+def _of_classes(found: Diversity) -> Numbers:
+    assert found.effective is not None
+    return {
+        VOTES: found.effective.votes,
+        **{name: found.pairs[key].mean for name, key in _PAIRS.items()},
+        "Vendi score": found.vendi,
+        "mutual information": found.mutual_information,
+        "diversity of log loss": found.log_loss.diversity,
+        "gain in log loss of the mean probability": found.log_loss.jensen_gap,
+    }
+
+
+def _votes(votes: Effective) -> dict[str, Any]:
+    """What the row of the votes tells besides its value."""
+    ends = plain(votes.interval()) if votes.votes.measured else None
+    said = {"words": votes.words(), "answer": votes.answer()}
+    return said if ends is None else {**said, "teacher_interval": ends}
+
+
+def _with(student: Evidence, outputs: list[torch.Tensor], at: Setting) -> Numbers:
+    """Statistics of the committees in which the student stands for a member, on average."""
+    each = [
+        _numbers([*outputs[:k], student.outputs, *outputs[k + 1 :]], at)[0]
+        for k in range(len(outputs))
+    ]
+    return {name: _mean([one[name] for one in each]) for name in each[0]}
+
+
+def _mean(found: Sequence[Measured]) -> Measured:
+    """Of all of them, or the reason of the first that has one."""
+    lacking = next((m for m in found if m.reason), None)
+    return lacking or Measured(estimates.mean([m.estimate for m in found]))
+
+
+def _reading(name: str, teacher: Measured, mixed: Numbers | None) -> Reading:
+    mine = NOTHING if mixed is None else mixed[name].estimate
+    params: dict[str, Any] = {}
+    if mixed is not None and mixed[name].reason:
+        params["student_reason"] = mixed[name].reason
+    if teacher.measured:
+        params["teacher_interval"] = _ends(name, teacher.estimate)
+    if mine.units and teacher.measured:
+        params["student_interval"] = _ends(name, mine)
+    return Reading(
+        mine,
+        name,
+        reason=teacher.reason,
+        params=params,
+        unit=_unit(name),
+        teacher=teacher.estimate,
+    )
+
+
+def _ends(name: str, value: Estimate) -> list[float | None]:
+    """The 95 % interval; where nothing varied, a share minds what other items could do."""
+    if _unit(name) == "share":
+        return plain(spread(value))
+    return plain(interval(value.value, standard_error(value), value.dof, LEVEL))
+
+
+def _unit(name: str) -> str:
+    if name in (VOTES, "Vendi score"):
+        return "votes"
+    if "information" in name or "log loss" in name:
+        return "nats"
+    if name == "ambiguity":
+        return "target variances"
+    return "share" if name in ("disagreement", "double fault") else ""

@@ -1,0 +1,101 @@
+"""Measure of every audit of an ensemble: mean member to oracle, and where the student is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ringtest.condition import Condition
+from ringtest.data import AuditData
+from ringtest.ensembles import transfer
+from ringtest.ensembles.measured import plain
+from ringtest.ensembles.waterfall import Step, Waterfall, sentence, waterfall
+from ringtest.estimate import NOTHING, Array, mean, row_mean
+from ringtest.evidence import Evidence
+from ringtest.measure import Committee, EnsembleMeasure, NotMeasurable, Reading, Setting, measure
+from ringtest.tasks import AnyTask
+
+
+@measure
+class EnsembleWaterfall(EnsembleMeasure):
+    """Scores from the mean member to the oracle, and the student placed among them; all rows.
+
+    ``mean member``; ``ensemble``, the members' mean prediction; ``oracle``, the best member of each
+    row, which says what a perfect choice among them would have. Of the teacher the row holds the
+    step, of the student its own score, with the interval of their paired difference.
+
+    ``params``: ``teacher_interval``; ``rise`` and ``rise_interval`` over the step before; ``share``
+    and ``share_interval``, (student - mean member) / (step - mean member), or ``share_reason``
+    where the interval of the denominator spans 0. On ``ensemble``: ``answer`` and ``words``,
+    whether the ensemble's predictions were transferred (:mod:`ringtest.ensembles.transfer`). On
+    ``mean member``: ``sentence``, the whole of it in words, and ``each``, the score of every member.
+    A share is about these rows and this student: another training run would be another one, as the
+    members show.
+
+    Source: the question of Stanton et al. 2021 (arXiv:2106.05945), on one paired bootstrap.
+    """
+
+    id = "ensemble.waterfall"
+    about = "score of mean member, ensemble and oracle, and the student's share of each gain"
+    range = (-np.inf, np.inf)
+    unit = "score"
+    source = "Stanton et al. 2021, arXiv:2106.05945"
+
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
+        """Embeddings share no axes; targets must hold."""
+        holds = condition.keeps_targets and condition.keeps_rows and task.targets is not None
+        return task.name != "embedding" and holds
+
+    def read(self, seen: Committee, at: Setting) -> list[Reading]:
+        """A reading a step."""
+        scores = np.stack([_score(m) for m in seen.members])
+        steps = waterfall(
+            mean([row_mean(s, at.units) for s in scores]),
+            row_mean(_score(seen.combined), at.units),
+            None if seen.student is None else row_mean(_score(seen.student), at.units),
+            oracle=row_mean(scores.max(0), at.units),
+            seed=at.seed,
+            score=at.task.score_name,
+        )
+        out = readings(steps)
+        out[0].params["each"] = [float(v) for v in scores.mean(1)]
+        return out
+
+
+def readings(steps: Waterfall) -> list[Reading]:
+    """A reading a step: the step is the teacher's value, the student's its own."""
+    mine = steps.student
+    out = [_reading(step, steps) for step in steps.steps]
+    first, second, *_ = out
+    first.params["sentence"] = sentence(steps)
+    if mine is not None:
+        found = transfer.transfer(steps)
+        second.params.update(answer=found.answer, words=found.words)
+    return out
+
+
+def _reading(step: Step, steps: Waterfall) -> Reading:
+    mine = steps.student
+    params: dict[str, Any] = {"teacher_interval": plain([step.low, step.high])}
+    if mine is not None:
+        params["student_interval"] = plain([mine.low, mine.high])
+    if step is not steps.steps[0]:
+        params["rise"] = step.rise.value
+        params["rise_interval"] = plain([step.rise_low, step.rise_high])
+    for placed in steps.placed:
+        if placed.of != step.name:
+            continue
+        if placed.share.measured:
+            params["share"] = placed.share.value
+            params["share_interval"] = plain([placed.low, placed.high])
+        else:
+            params["share_reason"] = placed.share.reason
+    student = NOTHING if mine is None else mine.value
+    return Reading(student, step.name, params=params, unit=steps.score, teacher=step.value)
+
+
+def _score(seen: Evidence) -> Array:
+    if seen.score is None:
+        raise NotMeasurable("has no score")
+    return seen.score

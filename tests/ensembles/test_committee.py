@@ -1,0 +1,190 @@
+"""What an audit says of the teacher's members together, and where it places the student."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ringtest
+from ringtest import alone, road
+from ringtest.ensembles import ambiguity, diversity
+
+N = 500
+
+
+def network(seed: int, width: int = 3) -> nn.Module:
+    """A random one: how well it does plays no part here."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, width)).eval()
+
+
+X = torch.randn(N, 6, generator=torch.Generator().manual_seed(0))
+MEMBERS = [network(s) for s in range(3)]
+STUDENT = network(3)
+Y = (MEMBERS[0](X) + MEMBERS[1](X) + 0.5 * network(9)(X)).argmax(1).numpy()
+
+
+def shares(model: nn.Module) -> np.ndarray:
+    with torch.no_grad():
+        return model(X).double().softmax(1).numpy()
+
+
+def by_statistic(rows, measure: str) -> dict:
+    return {r.statistic: r for r in rows if r.measure == measure}
+
+
+@pytest.fixture(scope="module")
+def report():
+    return ringtest.audit(MEMBERS, STUDENT, ringtest.AuditData(X, Y), progress=False)
+
+
+def test_the_rows_are_those_of_the_probabilities(report):
+    found = by_statistic(report.rows, "ensemble.diversity")
+    ours = diversity.of([shares(m) for m in MEMBERS], Y)
+    assert found["effective votes"].teacher == pytest.approx(ours.effective.votes.value, rel=1e-5)
+    for name, key in (("Q", "q"), ("CAPA", "capa"), ("double fault", "double_fault")):
+        assert found[name].teacher == pytest.approx(ours.pairs[key].mean.value, rel=1e-5)
+    assert found["mutual information"].teacher == pytest.approx(
+        ours.mutual_information.value, rel=1e-4
+    )
+    assert found["effective votes"].params["words"] == ours.words()
+
+
+def test_the_student_stands_for_a_member(report):
+    mixed = [
+        diversity.of([shares(STUDENT if j == k else MEMBERS[j]) for j in range(3)], Y)
+        for k in range(3)
+    ]
+    row = by_statistic(report.rows, "ensemble.diversity")["disagreement"]
+    expected = np.mean([m.pairs["disagreement"].mean.value for m in mixed])
+    assert row.student == pytest.approx(expected, rel=1e-6)
+    assert row.ci_low <= row.student - row.teacher <= row.ci_high
+
+
+def test_the_steps_are_those_of_the_predictions(report):
+    found = by_statistic(report.rows, "ensemble.waterfall")
+    assert list(found) == ["mean member", "ensemble", "oracle"]
+    right = np.stack([shares(m).argmax(1) == Y for m in MEMBERS])
+    together = np.mean([shares(m) for m in MEMBERS], 0).argmax(1) == Y
+    steps = [right.mean(), together.mean(), right.any(0).mean()]
+    assert [r.teacher for r in found.values()] == pytest.approx(steps)
+    mine = (shares(STUDENT).argmax(1) == Y).mean()
+    assert all(r.student == pytest.approx(mine) for r in found.values())
+    placed = found["ensemble"].params
+    assert placed["rise"] == pytest.approx(steps[1] - steps[0])
+    assert placed["share"] == pytest.approx((mine - steps[0]) / (steps[1] - steps[0]))
+    assert placed["answer"] == "not"
+    assert f"{steps[0]:.1%}" in found["mean member"].params["sentence"]
+
+
+def test_nothing_of_it_is_judged(report):
+    rows = [r for r in report.rows if r.area == "ensembles"]
+    assert rows
+    assert {r.status for r in rows} == {"context"}
+    assert not any(r.headline or r.required for r in rows)
+
+
+def test_clones_are_one_opinion_and_have_no_gain_to_share():
+    case = road.prepare([MEMBERS[0]] * 3, STUDENT, ringtest.AuditData(X, Y))
+    rows = alone.rows(case)["student"]
+    votes = by_statistic(rows, "ensemble.diversity")["effective votes"]
+    assert votes.teacher == pytest.approx(1)
+    assert votes.params["answer"] == "one"
+    placed = by_statistic(rows, "ensemble.waterfall")["ensemble"].params
+    assert "share" not in placed
+    assert "holds 0" in placed["share_reason"]
+    assert placed["answer"] == "open"
+
+
+def test_one_model_is_no_ensemble():
+    data = ringtest.AuditData(X[:300], Y[:300])
+    case = road.prepare(MEMBERS[0], STUDENT, data, cells=[("ensemble.*", "clean")])
+    assert not any(m.area == "ensembles" for s in case.plan.stages for m in s.measures)
+    left = [i for i in case.plan.not_measured if i["measure"].startswith("ensemble.")]
+    assert {i["reason"] for i in left} == {"the teacher is one model, no ensemble"}
+    assert road.prepare(MEMBERS[0], STUDENT, data).plan.not_measured == ()
+
+
+def test_not_where_the_members_see_different_inputs():
+    case = road.prepare(
+        MEMBERS, STUDENT, ringtest.AuditData(X, Y), cells=[("ensemble.diversity", "attack.pgd")]
+    )
+    reasons = {i["reason"] for i in case.plan.not_measured if "ensemble" in i["measure"]}
+    assert reasons == {"the members do not see the same there"}
+
+
+def test_an_ensemble_by_itself_has_rows_without_a_student(report):
+    case = road.prepare(MEMBERS, None, ringtest.AuditData(X, Y), alone=True)
+    (rows,) = alone.rows(case).values()
+    both = {(r.measure, r.statistic): r for r in report.rows if r.area == "ensembles"}
+    assert len(rows) == len(both)
+    for row in rows:
+        assert row.teacher == both[row.measure, row.statistic].teacher
+        assert math.isnan(row.student)
+        assert math.isnan(row.delta)
+        assert row.se > 0
+
+
+def test_an_audit_still_needs_a_student():
+    with pytest.raises(ringtest.RingtestError, match="student"):
+        ringtest.audit(MEMBERS, None, ringtest.AuditData(X, Y), progress=False)
+
+
+def test_a_resumed_audit_has_the_same_rows(report, tmp_path):
+    def again():
+        data = ringtest.AuditData(X, Y)
+        return ringtest.audit(MEMBERS, STUDENT, data, out=tmp_path, progress=False)
+
+    first, second = again(), again()
+    assert second.data["timing"]["cached"]["clean"] > 2
+    ours = [r.as_dict() for r in report.rows if r.area == "ensembles"]
+    for found in (first, second):
+        assert [r.as_dict() for r in found.rows if r.area == "ensembles"] == ours
+
+
+def test_values_have_the_ambiguity_as_their_diversity():
+    targets = (MEMBERS[0](X) + 0.3 * network(9)(X)).detach().double().numpy()
+    data = ringtest.AuditData(X, targets)
+    rows = alone.rows(road.prepare(MEMBERS, STUDENT, data, task="regression"))["student"]
+    found = by_statistic(rows, "ensemble.diversity")
+    scale = targets.std(0)
+    errors = np.stack([(m(X).detach().double().numpy() - targets) / scale for m in MEMBERS])
+    member, mean = (errors**2).mean(), (errors.mean(0) ** 2).mean()
+    assert found["ambiguity"].teacher == pytest.approx(member - mean, rel=1e-5)
+    assert found["effective votes"].teacher == pytest.approx(member / mean, rel=1e-5)
+    rho = found["correlation of errors"].teacher
+    assert found["effective votes"].teacher == pytest.approx(3 / (1 + 2 * rho), rel=1e-9)
+    steps = by_statistic(rows, "ensemble.waterfall")
+    assert steps["mean member"].teacher == pytest.approx(1 - member, rel=1e-5)
+    assert steps["ensemble"].teacher == pytest.approx(1 - mean, rel=1e-5)
+    assert steps["oracle"].teacher == pytest.approx(1 - (errors**2).mean(2).min(0).mean(), rel=1e-5)
+    said = steps["mean member"].params["sentence"]
+    assert f"R^2 {1 - member:.3f}" in said
+    assert "right" not in said
+
+
+def test_ambiguity_is_exact_and_clones_are_one_vote():
+    draw = np.random.default_rng(0)
+    errors = draw.normal(size=(4, 300, 2)) + 0.2
+    split = ambiguity.of(errors)
+    assert split.member.value - split.mean.value == pytest.approx(split.ambiguity.value, abs=1e-12)
+    independent = ambiguity.of(draw.normal(size=(4, 4000, 1)))
+    low, high = independent.votes.interval()
+    assert low < 4 < high
+    clones = ambiguity.of(np.repeat(errors[:1], 4, 0))
+    assert clones.votes.votes.value == pytest.approx(1)
+    assert clones.votes.answer() == "one"
+    none = ambiguity.of(np.zeros((2, 10, 1)))
+    assert "no error" in none.votes.votes.reason
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [np.zeros((1, 5, 1)), np.zeros((2, 0, 1)), np.zeros((2, 5)), np.full((2, 5, 1), np.nan)],
+)
+def test_errors_that_are_none_are_refused(errors):
+    with pytest.raises(ringtest.RingtestError, match="errors"):
+        ambiguity.of(errors)
