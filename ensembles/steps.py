@@ -29,8 +29,8 @@ class EnsembleWaterfall(EnsembleMeasure):
     and ``share_interval``, (student - mean member) / (step - mean member), or ``share_reason``
     where the interval of the denominator spans 0. On ``ensemble``: ``answer`` and ``words``,
     whether the ensemble's predictions were transferred (:mod:`ringtest.ensembles.transfer`). On
-    ``mean member``: ``sentence``, the whole of it in words, and ``each``, the score of every member.
-    A share is about these rows and this student: another training run would be another one, as the
+    ``mean member``: ``sentence``, the whole of it in words, and ``each``, every member's score. A
+    share is about these rows and this student: another training run would be another one, as the
     members show.
 
     Source: the question of Stanton et al. 2021 (arXiv:2106.05945), on one paired bootstrap.
