@@ -3,6 +3,7 @@
 ``html`` and ``html_set`` give whole pages, the ``_fragment`` functions what a notebook shows,
 ``terminal``, ``terminal_set`` and ``terminal_gate`` print to a rich console, ``schema`` is the JSON
 Schema of ``report.json`` and ``render`` writes any format of the folder ``writers`` as text.
+``ensemble_html`` and ``terminal_ensemble`` show rows on an ensemble that nobody audited.
 
 Everything is imported when it is called: ``ringtest gate`` draws nothing and must start fast.
 """
@@ -12,12 +13,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rich.console import Console
 
     from ringtest.gates.gating import Gated
+    from ringtest.measurement import Measurement
     from ringtest.report import Report, ReportSet
 
 __all__ = [
+    "ensemble_html",
     "formats",
     "html",
     "html_fragment",
@@ -26,6 +31,7 @@ __all__ = [
     "render",
     "schema",
     "terminal",
+    "terminal_ensemble",
     "terminal_gate",
     "terminal_set",
 ]
@@ -61,6 +67,19 @@ def html_set_fragment(reports: ReportSet) -> str:
     return page.set_fragment(reports)
 
 
+def ensemble_html(rows: Sequence[Measurement], about: Mapping[str, Any]) -> str:
+    """The page of `ringtest ensemble`: is it worth distilling?
+
+    Args:
+        rows: on the ensemble, as `ringtest.measurement` defines them.
+        about: facts for the head of the page in their order, such as members, items, task, seed
+            and versions: name -> a word, a number, a list or a mapping of words.
+    """
+    from ringtest.reports import page
+
+    return page.ensemble_page(rows, about)
+
+
 def terminal(report: Report, console: Console) -> None:
     """Print one report to a rich console."""
     from ringtest.reports import console as printer
@@ -73,6 +92,15 @@ def terminal_set(reports: ReportSet, console: Console) -> None:
     from ringtest.reports import console as printer
 
     printer.show_set(reports, console)
+
+
+def terminal_ensemble(
+    rows: Sequence[Measurement], about: Mapping[str, Any], console: Console
+) -> None:
+    """Print what `ringtest ensemble` found to a rich console; ``about`` as for the page."""
+    from ringtest.reports import console_distilled as printer
+
+    printer.show(rows, about, console)
 
 
 def terminal_gate(gated: Gated, console: Console) -> None:

@@ -5,18 +5,16 @@ Nothing here reads markup out of names, and imports stay light: the gate must st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from rich import box
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from ringtest import reasons
 from ringtest.report import ReportSet
-from ringtest.reports import view
+from ringtest.reports import console_distilled, distilled, terminals, view
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,8 +34,8 @@ def show(report: Report, console: Console, verdict: Verdict | None = None) -> No
 
     ``verdict`` is the one to print, if a gate decided by another policy than the report's own.
     """
-    with _writable(console):
-        _show(report, verdict or report.verdict, console, _plain(console))
+    with terminals.writable(console):
+        _show(report, verdict or report.verdict, console, terminals.plain(console), verdict is None)
 
 
 def show_set(
@@ -45,20 +43,23 @@ def show_set(
 ) -> None:
     """Print one line for each student."""
     found = verdicts or {name: report.verdict for name, report in reports.items()}
-    with _writable(console):
-        _show_set(found, console, _plain(console))
+    with terminals.writable(console):
+        if verdicts is None:
+            sections = {name: distilled.section(v.rows, v) for name, v in found.items()}
+            console_distilled.students(sections, console)
+        _show_set(found, console, terminals.plain(console))
 
 
 def show_gate(gated: Gated, console: Console) -> None:
     """Print what a gate decided; the last line is its outcome."""
     if gated.is_set:
         show_set(ReportSet(gated.reports), console, gated.verdicts)
-    with _writable(console):
-        plain = _plain(console)
+    with terminals.writable(console):
+        plain = terminals.plain(console)
         for name, report in gated.reports.items():
             verdict = gated.verdicts[name]
             if not gated.is_set:
-                _show(report, verdict, console, plain)
+                _show(report, verdict, console, plain, first=False)
             elif view.asked(verdict):
                 _asked(console, f"{view.student(name)}: what the gate asks for", verdict, plain)
         _list(console, "Notes", list(gated.notes), REASONS, plain)
@@ -68,23 +69,19 @@ def show_gate(gated: Gated, console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def _writable(console: Console) -> Iterator[None]:
-    """Where only ASCII can be written, names of other alphabets become question marks."""
-    if not _plain(console):
-        yield
-        return
-    with console.capture() as captured:
-        yield
-    console.out(captured.get().encode("ascii", "replace").decode(), highlight=False, end="")
-
-
-def _show(report: Report, verdict: Verdict, console: Console, plain: bool) -> None:
+def _show(
+    report: Report, verdict: Verdict, console: Console, plain: bool, first: bool = True
+) -> None:
+    """``first``: tell what was distilled, which a gate does not ask."""
     console.print()
     console.print(_title(report.student, verdict, plain))
     console.print(Text(reasons.sentence(verdict), style="bold"))
     console.print()
     console.print(_facts(verdict, plain))
+    section = distilled.section(verdict.rows, verdict) if first else None
+    if section is not None:
+        console.print()
+        console_distilled.block(section, console)
     console.print(_groups(verdict, plain) if verdict.groups else "")
     _list(console, "Reasons", list(verdict.reasons), REASONS, plain)
     _asked(console, "What the gate asks for", verdict, plain)
@@ -97,7 +94,7 @@ def _show(report: Report, verdict: Verdict, console: Console, plain: bool) -> No
 
 
 def _show_set(verdicts: Mapping[str, Verdict], console: Console, plain: bool) -> None:
-    table = _table(plain)
+    table = terminals.table(plain)
     table.add_column("student", overflow="fold", min_width=8, max_width=max(12, console.width // 5))
     table.add_column("verdict", no_wrap=True)
     table.add_column("strength", justify="right", no_wrap=True)
@@ -108,7 +105,7 @@ def _show_set(verdicts: Mapping[str, Verdict], console: Console, plain: bool) ->
         both = f"{_value(score.student, plain)} ({_value(score.teacher, plain)})" if score else "-"
         table.add_row(
             Text(view.student(name), style="bold"),
-            _look(view.LABEL[verdict.label], plain),
+            terminals.look(view.LABEL[verdict.label], plain),
             _value(verdict.strength, plain),
             both,
             Text(view.clean(reasons.worst_finding(verdict))),
@@ -122,17 +119,8 @@ def _show_set(verdicts: Mapping[str, Verdict], console: Console, plain: bool) ->
         console.print(Text(note, style="dim"))
 
 
-def _plain(console: Console) -> bool:
-    """True if only ASCII can be shown."""
-    return console.options.ascii_only
-
-
-def _look(look: view.Look, plain: bool) -> Text:
-    return Text(f"{look.ascii if plain else look.mark} {look.word}", style=f"bold {look.rich}")
-
-
 def _status(status: str, plain: bool) -> Text:
-    return _look(view.STATUS[status], plain)
+    return terminals.look(view.STATUS[status], plain)
 
 
 def _value(value: float | None, plain: bool) -> str:
@@ -140,13 +128,8 @@ def _value(value: float | None, plain: bool) -> str:
 
 
 def _title(student: str, verdict: Verdict, plain: bool) -> Text:
-    label = _look(view.LABEL[verdict.label], plain)
+    label = terminals.look(view.LABEL[verdict.label], plain)
     return Text.assemble(label, "  ", (view.student(student), "dim"))
-
-
-def _table(plain: bool) -> Table:
-    lines = box.ASCII2 if plain else box.SIMPLE_HEAD
-    return Table(box=lines, pad_edge=False, header_style="dim", expand=False, padding=(0, 1, 0, 0))
 
 
 def _facts(verdict: Verdict, plain: bool) -> Table:
@@ -180,7 +163,7 @@ def _strength(verdict: Verdict, plain: bool) -> Text:
 
 
 def _groups(verdict: Verdict, plain: bool) -> Table:
-    table = _table(plain)
+    table = terminals.table(plain)
     table.add_column("group", no_wrap=True)
     table.add_column("status", no_wrap=True)
     table.add_column("harm/margin", justify="right", no_wrap=True)

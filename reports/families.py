@@ -282,8 +282,8 @@ FAMILIES: Final = (
 )
 """In the order of the page."""
 
-ELSEWHERE: Final = ("outputs.", "shift.")
-"""Measures of outputs and of shifts that no family lists: other sections show them."""
+ELSEWHERE: Final = ("outputs.", "shift.", "ensemble.")
+"""Measures of outputs, shifts and the ensemble that no family lists: other sections show them."""
 
 
 def of(measure: str) -> Family | None:

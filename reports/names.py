@@ -20,6 +20,7 @@ MEASURE: Final = {
     "outputs.worst_group": "score of the worst group",
     "outputs.corruption_error": "error, by the teacher's",
     "outputs.agreement_change": "change of agreement with members",
+    "outputs.kl": "divergence of outputs (KL)",
     "outputs.fidelity": "the teacher's class, where it is right and wrong",
     "shift.size": "size of the shift",
     "shift.strongest_strength": "strength that the teacher bears",
@@ -74,7 +75,49 @@ MEASURE: Final = {
     "usage.layer_attribution": "agreement of contributions, last layer",
     "usage.infidelity": "infidelity of attributions",
     "usage.sensitivity": "sensitivity of attributions",
+    "ensemble.diversity": "diversity of the members",
+    "ensemble.waterfall": "from a member to the oracle",
+    "ensemble.texts": "likeness of the members' texts",
+    "ensemble.selection": "selection among samples",
+    "ensemble.verifier": "the verifier",
+    "ensemble.budget": "more samples",
 }
+CONDITION: Final = {
+    "clean": "benchmark inputs",
+    "shift.off_support": "off support",
+    "shift.certified": "certified",
+    "noise.input": "input noise",
+    "noise.weight": "weight noise",
+    "noise.activation": "layer noise",
+    "noise.weight_matched": "matched weight noise",
+    "noise.activation_matched": "matched layer noise",
+    "attack.representation": "attack: last layer",
+    "attack.representation_middle": "attack: middle layer",
+    "ablate.units": "units gone",
+    "ablate.directions": "directions gone",
+    "ablate.subspace": "subspace gone",
+    "attack.disagreement": "where the members disagree",
+    "candidates": "recorded samples",
+    "answers": "recorded answers",
+}
+MEANING: Final = {
+    "effective votes": "1: one opinion; as many as there are members: each errs by itself",
+    "correlation of errors": "0: they err apart, 1: together",
+    "error consistency": "0: they are right together as often as chance, 1: always",
+    "CAPA": "likeness of what they say beyond their accuracy; 0: none, 1: the same",
+    "CAPA of answers": "the same of the classes that they say alone",
+    "Q": "0: they err apart, 1: together, -1: never together",
+    "disagreement": "share of items on which two give other classes",
+    "double fault": "share of items on which two are wrong",
+    "Vendi score": "1: they say the same; as many as there are members: nothing in common",
+    "mutual information": "nats that an answer tells of who gave it; 0: all say the same",
+    "KL(teacher || model)": "nats; large where it rules out what the teacher does not",
+    "KL(model || teacher)": "nats; large where it says what the teacher rules out",
+    "diversity of log loss": "nats by which their geometric mean is better than the mean member",
+    "gain in log loss of the mean probability": "nats by which that is better than the mean member",
+    "ambiguity": "squared error by which their mean is better than the mean member",
+}
+"""What values of a statistic mean, where a table has room for it."""
 
 
 def statistic(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +13,8 @@ import jinja2
 
 from ringtest import reasons
 from ringtest.files import folder_name
-from ringtest.measurement import Measurement
-from ringtest.reports import gallery, panels, unread, view
+from ringtest.measurement import AREA, Measurement
+from ringtest.reports import distilled, distilled_page, gallery, names, panels, unread, view
 from ringtest.reports.figures import conditions, deficits, forest, layers, students, svg
 
 if TYPE_CHECKING:
@@ -53,13 +53,16 @@ def page(report: Report) -> str:
         "nearness": conditions.nearness(verdict.rows, f"{prefix}f"),
     }
     settings = {"config": data["config"], "environment": data["environment"]}
+    section = distilled.section(verdict.rows, verdict)
+    elsewhere = [r for r in verdict.rows if section is None or not distilled.takes(r)]
     return _render(
         "page.html.j2",
         report=report,
         sentence=reasons.sentence(verdict),
         figures=figures,
         gallery=gallery.pictures(verdict.rows),
-        families=panels.sections(verdict.rows, f"{prefix}g"),
+        distilled=distilled_page.shown(section, f"{prefix}j"),
+        families=panels.sections(elsewhere, f"{prefix}g"),
         reasons=verdict.reasons[:REASONS],
         other_reasons=verdict.reasons[REASONS:],
         headlines=view.headlines(verdict),
@@ -81,10 +84,18 @@ def fragment(report: Report) -> str:
         "fragment.html.j2",
         report=report,
         sentence=reasons.sentence(verdict),
+        distilled=distilled.section(verdict.rows, verdict),
         figures={"forest": forest.forest(verdict, prefix)},
         reasons=verdict.reasons[:REASONS],
         more_reasons=max(0, len(verdict.reasons) - REASONS),
     )
+
+
+def ensemble_page(rows: Sequence[Measurement], about: Mapping[str, Any]) -> str:
+    """The page of `ringtest ensemble`, which has no student to judge."""
+    said = [f"{row.measure} {row.condition} {row.statistic} {row.teacher}" for row in rows]
+    shown = distilled_page.shown(distilled.section(rows), svg.unique("ensemble", *said))
+    return _render("ensemble.html.j2", shown=shown, about=distilled_page.about(about))
 
 
 def set_page(reports: ReportSet) -> str:
@@ -111,6 +122,9 @@ def _set(reports: ReportSet, whole: bool) -> str:
         teacher=f"{view.clean(teacher['name'])} of {len(teacher['members'])}",
         entries=[_entry(name, verdict) for name, verdict in verdicts.items()],
         figures={"ratios": students.ratios(verdicts, prefix)},
+        distilled=distilled_page.students(
+            {name: distilled.section(v.rows, v) for name, v in verdicts.items()}
+        ),
     )
 
 
@@ -162,6 +176,11 @@ def _details(row: Measurement) -> str:
     return "; ".join(view.clean(part) for part in parts if part)
 
 
+def _statistics(rows: Sequence[Measurement]) -> bool:
+    """Whether rows of one measure need to be told apart by their statistic."""
+    return len({row.statistic for row in rows} - {AREA}) > 1
+
+
 def _gauge(verdict: Verdict) -> str:
     """Colour of the strength: a failing one only where two groups lie beyond their margins."""
     return "fail" if verdict.strength is not None and verdict.strength > 0.5 else "none"
@@ -183,6 +202,8 @@ def _environment() -> jinja2.Environment:
         counts=_counts,
         details=_details,
         gauge=_gauge,
+        statistics=_statistics,
+        statistic=lambda row: view.clean(names.statistic(row.statistic)),
     )
     return environment
 

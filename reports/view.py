@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ringtest.decision import SEVERITY
 from ringtest.measurement import AREA
 from ringtest.reasons import number
-from ringtest.reports.names import MEASURE
+from ringtest.reports.names import CONDITION, MEASURE
 
 if TYPE_CHECKING:
     from ringtest.decision import Check, Verdict
@@ -81,21 +81,6 @@ NULL_SHORT: Final = {
     "pass only": "pass only",
     "drift": "members' drift",
 }
-_CONDITION: Final = {
-    "clean": "benchmark inputs",
-    "shift.off_support": "off support",
-    "shift.certified": "certified",
-    "noise.input": "input noise",
-    "noise.weight": "weight noise",
-    "noise.activation": "layer noise",
-    "noise.weight_matched": "matched weight noise",
-    "noise.activation_matched": "matched layer noise",
-    "attack.representation": "attack: last layer",
-    "attack.representation_middle": "attack: middle layer",
-    "ablate.units": "units gone",
-    "ablate.directions": "directions gone",
-    "ablate.subspace": "subspace gone",
-}
 
 
 def clean(text: object) -> str:
@@ -132,8 +117,8 @@ def measure(name: str) -> str:
 
 def condition(name: str) -> str:
     """A condition in words, or its id."""
-    if name in _CONDITION:
-        return _CONDITION[name]
+    if name in CONDITION:
+        return CONDITION[name]
     for prefix, word in (
         ("shift.unlabelled.", "elsewhere: "),
         ("shift.invariance.", "invariance: "),

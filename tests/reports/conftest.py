@@ -20,7 +20,9 @@ def _load(name: str) -> ModuleType:
     return module
 
 
+_load("seen")
 _load("fake_rows")
+ROWS = _load("fake_ensemble")
 FAKES = _load("fakes")
 
 
@@ -28,6 +30,12 @@ FAKES = _load("fakes")
 def fakes() -> ModuleType:
     """The module of builders."""
     return FAKES
+
+
+@pytest.fixture(scope="session")
+def ensembles() -> ModuleType:
+    """The module of builders of rows on the ensemble."""
+    return ROWS
 
 
 @pytest.fixture(scope="session", params=sorted(FAKES.EVERY))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-# Registered by conftest.py, which loads it before this file.
+# Registered by conftest.py, which loads them before this file.
+from reports_fake_ensemble import audited, ensemble_row, samples
 from reports_fake_rows import (
     CERTIFIED,
     GEOMETRY,
@@ -168,6 +169,12 @@ def odd_names() -> Report:
         if r.headline and r.teacher_layer:
             r.teacher_layer = r.student_layer = NASTY
     rows.append(row("outputs.score", "clean", 0.9, 0.1, slice=f"domain={NASTY}"))
+    said = {"words": NASTY, "sentence": NASTY, "share_reason": NASTY, "reason": NASTY}
+    rows += [
+        ensemble_row(measure, NASTY, statistic, 0.5, 0.4, **said)
+        for measure in ("ensemble.diversity", "ensemble.waterfall", "ensemble.\x1b[31m")
+        for statistic in ("effective votes", "mean member", "ensemble", NASTY)
+    ]
     data = {
         "n": 1200,
         "fingerprint": "b7d1f0c2a9e84d53",
@@ -191,6 +198,12 @@ def many_rows(count: int = 5000) -> Report:
     return report(rows[:count], "large", layers=layers)
 
 
+def ensemble() -> Report:
+    """A student of an ensemble, with all that is asked of what there was to distil."""
+    rows = [benchmark(), *headlines(2.6), *structure(0.4), *context(2.0)]
+    return report([*rows, *audited(), *samples()], "distilled")
+
+
 def bare() -> Report:
     """The least that can be a report: one row that has no value."""
     return report([benchmark(math.nan)], "bare", not_measured=[])
@@ -199,7 +212,7 @@ def bare() -> Report:
 EVERY = {
     f.__name__: f
     for f in (sound, fractured, below, inconclusive, single_teacher, band_void, outputs_only,
-              odd_names, many_rows, bare)
+              odd_names, many_rows, ensemble, bare)
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ringtest import nulls, reasons
+from ringtest.demo import distilled
 from ringtest.errors import ReportError
 from ringtest.files import FILE, make_folder
 from ringtest.report import Report, ReportSet
@@ -153,7 +154,7 @@ def _is_demo(file: Path) -> bool:
 
 
 def show(lines: list[Line], console: Console, out: Path) -> None:
-    """Print the table, how to read it, and what to type next."""
+    """Print what there was to distil, the table, how to read it, and what to type next."""
     plain = console.options.ascii_only
     narrow = console.width < _NARROW
     table = Table(
@@ -183,6 +184,7 @@ def show(lines: list[Line], console: Console, out: Path) -> None:
             *([] if narrow else [Text(worst)]),
         )
         table.add_section()
+    distilled.show({line.name: line.with_ for line in lines}, console)
     console.print()
     console.print(table)
     if narrow:
