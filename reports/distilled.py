@@ -156,6 +156,13 @@ def _votes_words(row: Measurement | None) -> str:
     return number
 
 
+_UNSURE: Final = {
+    "not": "the student has less than half of the ensemble's gain",
+    "open": "how much of the ensemble's gain the student has is undecided",
+}
+"""By answer, how a share is told that an interval does not put above 0."""
+
+
 def _share_words(rows: Sequence[Measurement], found: Sequence[Waterfall]) -> str:
     """How far the student came, or without one what the ensemble gains."""
     row = transferred(rows)
@@ -166,9 +173,11 @@ def _share_words(rows: Sequence[Measurement], found: Sequence[Waterfall]) -> str
             return "; ".join(filter(None, (_gain_words(found), why)))
         span = steps.percents(steps.span(row, "share_interval"), 0)
         ends = f" ({span})" if span else ""
-        if share < 0:
-            said = f"{steps.percent(share, 0)}{ends}"
-            return f"the student has none of the ensemble's gain: {said}"
+        begun = _UNSURE.get(answers.code(row))
+        if steps.span(row, "share_interval")[1] <= 0:
+            begun = "the student has none of the ensemble's gain"
+        if begun is not None:
+            return f"{begun}: {steps.percent(share, 0)}{ends}"
         return f"the student has {steps.percent(share, 0)}{ends} of the ensemble's gain"
     return _gain_words(found)
 

@@ -219,6 +219,20 @@ def test_a_student_below_the_mean_member_has_none_of_the_gain(ensembles):
     assert headline == "The student has none of the ensemble's gain: −61 % (−81 to −37 %)."
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("open", "How much of the ensemble's gain the student has is undecided: 20 % (−80 to 115 %)."),
+        ("not", "The student has less than half of the ensemble's gain: 20 % (−80 to 115 %)."),
+    ],
+)
+def test_what_an_interval_leaves_open_is_not_said(ensembles, answer, said):
+    rows = ensembles.waterfall(student=0.94)
+    row = next(r for r in rows if r.statistic == "ensemble")
+    row.params |= {"answer": answer, "share": 0.2, "share_interval": [-0.8, 1.15]}
+    assert distilled.section(rows).headline == said
+
+
 def test_texts_speak_beside_members_and_alone(ensembles):
     text_rows = [r for r in ensembles.samples() if r.measure == "ensemble.texts"]
     alone = distilled.section(text_rows).questions[0]
