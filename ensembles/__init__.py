@@ -13,6 +13,8 @@ modules                     what they answer
 ==========================  ======================================================================
 diversity, pairwise, ...    how far members differ, from class probabilities: ``diversity.of``
 texts, ngrams, pairs, ...   whether members write the same: ``texts.diversity``
+sentences                   an embedder of meaning for it (extra ``texts``)
+effective, vendi            what both are told in: effective votes and their words, Vendi score
 selection, votes            pass@k, votes, best of n; what a gain comes from: ``selection.gains``
 ceiling                     the verifier's ROC, and what it can reach
 verifiers                   arithmetic, JSON Schema, unit tests in confined subprocesses

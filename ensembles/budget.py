@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from ringtest.ensembles.candidates import Candidates, check_k, tally
-from ringtest.ensembles.ceiling import doublings
-from ringtest.ensembles.measured import LEVEL, bounds, spread
+from ringtest.ensembles.candidates import Candidates, tally
+from ringtest.ensembles.ceiling import numbers_of_samples
+from ringtest.ensembles.measured import LEVEL, bounds, spread, unseen
 from ringtest.ensembles.selection import best_of, pass_at_k
 from ringtest.ensembles.votes import DRAWS, How, majority
 from ringtest.errors import DataError
@@ -73,7 +73,7 @@ def curve(
         if not (math.isfinite(value) and value >= 0):
             raise DataError(field, f"{value} is no cost", "give a finite number from 0")
     spends = []
-    for k in doublings(c.samples) if ks is None else sorted({check_k(k, c.samples) for k in ks}):
+    for k in numbers_of_samples(c, ks):
         how: How = "exact"
         if rule == "coverage":
             accuracy = pass_at_k(c, k)
@@ -148,15 +148,20 @@ class CoverageLimit:
     def at(self, k: float, level: float = LEVEL) -> tuple[Estimate, float]:
         """Upper estimate of coverage with k samples and the end of its interval; k may be infinite.
 
-        Items never solved count with ``rate``, others with their share of right samples. At k =
-        infinity it is 1: no number of failures shows that an item is never solved.
+        Every item counts with the largest rate that its samples allow, by the one-sided exact
+        binomial limit at ``RARE`` (for items never solved that is ``rate``). Its own share of right
+        samples would not do: coverage is concave in it, so that the mean over items is too low by
+        more than its interval. Of all items at most ``RARE`` may lie above their limit, for which
+        the end is corrected. At k = infinity it is 1: no number of failures shows that an item is
+        never solved.
         """
         if not k >= 1:
             raise DataError("k", f"{k} is no number of samples", "give 1 or more, or infinity")
-        share = self.c.correct.mean(axis=1)
-        share = np.where(share == 0, self.rate, share)
-        estimate = row_mean(_ever(share, k))
-        return estimate, bounds(estimate, level)[1]
+        right, n = self.c.correct.sum(axis=1), self.c.samples
+        most = stats.beta.ppf(1 - RARE, right + 1, np.maximum(n - right, 1))
+        most = np.where(right == n, 1.0, np.where(right == 0, self.rate, most))
+        estimate = row_mean(_ever(most, k))
+        return estimate, min(bounds(estimate, level)[1] / (1 - RARE), 1.0)
 
 
 def _ever(rate: Array, k: float) -> Array:
@@ -169,7 +174,7 @@ def _ever(rate: Array, k: float) -> Array:
 def coverage_limit(c: Candidates) -> CoverageLimit:
     """Coverage at the samples at hand, and how often items never solved may still be solved."""
     never = int((~c.correct.any(axis=1)).sum())
-    rate = -math.expm1(math.log(RARE) / c.samples)
+    rate = unseen(c.samples, 1 - RARE, sides=1)
     return CoverageLimit(pass_at_k(c, c.samples), never, rate, c)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,17 +92,45 @@ def _whole_number(k: object) -> bool:
 
 
 def _grid(field: str, given: ArrayLike) -> NDArray[np.generic]:
+    if isinstance(given, list | tuple) and given:
+        even(field, given)
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise DataError(
-            field, "rows have different lengths", "give every item as many samples"
+            field, "is no table of values", "it takes (items, samples), one value each"
         ) from error
     if array.ndim != 2 or array.size == 0:
         raise DataError(
             field, f"has the shape {array.shape}", "it takes (items, samples), one or more of each"
         )
     return array
+
+
+def even(field: str, rows: Sequence[object]) -> int:
+    """Samples of every item; -1 where no item has a list of them.
+
+    Samples of an item are exchangeable, so the first few of each are as good as any: cutting all
+    to as many as the shortest has is no bias, as long as it is not decided by what they say.
+
+    Raises DataError naming the item that has no list, or another number than the first.
+    """
+    lengths = [
+        len(row) if hasattr(row, "__len__") and not isinstance(row, str | bytes) else -1
+        for row in rows
+    ]
+    first, least = lengths[0], min(lengths)
+    other = next((i for i, n in enumerate(lengths) if n != first), None)
+    if other is None:
+        return first
+    if least < 1:
+        at, what = lengths.index(least), "no list of samples" if least < 0 else "no samples"
+        raise DataError(field, f"item {at} has {what}", "sample it, or leave it out for all")
+    raise DataError(
+        field,
+        f"item {other} has {lengths[other]} samples, item 0 has {first}",
+        f"sample the rest, or cut every item to its first {least}",
+    )
 
 
 def _same(field: str, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
@@ -152,11 +181,12 @@ def _whole(given: Answers, shape: tuple[int, ...]) -> Codes:
         _, whole = np.unique(array, return_inverse=True)
         return np.asarray(whole, dtype=np.int64).reshape(shape)
     # Anything hashable: tuples among them must not become a third axis of an array
-    rows = [list(row) for row in given]  # type: ignore[union-attr, arg-type]
-    lengths = {len(row) for row in rows}
-    if len(lengths) > 1:
-        raise DataError("answers", "rows have different lengths", "give every item as many samples")
-    _same("answers", (len(rows), *lengths), shape)
+    try:
+        table = list(given)  # type: ignore[arg-type]
+        _same("answers", (len(table), even("answers", table) if table else 0), shape)
+        rows: list[list[Any]] = [list(row) for row in table]  # type: ignore[arg-type]
+    except TypeError as error:
+        raise DataError("answers", f"{error}", "give (item, sample)") from error
     known: dict[Hashable, int] = {}
     try:
         flat = [known.setdefault(value, len(known)) for row in rows for value in row]

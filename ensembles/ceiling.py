@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +24,7 @@ from ringtest.estimate import NOTHING, Array, Estimate, row_mean, to_units
 
 POINTS = 21
 """Thresholds of a ROC."""
+_ROUNDING = 1e-9
 
 
 def ceiling(p: ArrayLike, tpr: ArrayLike, fpr: ArrayLike) -> Array:
@@ -40,11 +42,19 @@ def ceiling(p: ArrayLike, tpr: ArrayLike, fpr: ArrayLike) -> Array:
     >>> ceiling(0.3, 0.9, 0.1).round(5).item()
     0.79412
     """
-    chance = np.asarray(p, np.float64)
-    right = chance * np.asarray(tpr, np.float64)
-    accepted = right + (1 - chance) * np.asarray(fpr, np.float64)
+    chance, true, false = (_rates(name, x) for name, x in (("p", p), ("tpr", tpr), ("fpr", fpr)))
+    right = chance * true
+    accepted = right + (1 - chance) * false
     some = accepted > 0
     return np.where(some, right / np.where(some, accepted, 1.0), chance)
+
+
+def _rates(name: str, given: ArrayLike) -> Array:
+    rates = np.asarray(given, np.float64)
+    near = (rates >= -_ROUNDING) & (rates <= 1 + _ROUNDING)
+    if not near.all():  # NaN compares false
+        raise DataError(name, "is no chance", "give numbers from 0 to 1")
+    return np.clip(rates, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -138,9 +148,7 @@ def roc(c: Candidates, points: int = POINTS) -> tuple[Point, ...]:
 
 def at_threshold(c: Candidates, threshold: float) -> Point:
     """Rates and ceilings of a verifier that accepts scores of ``threshold`` or more."""
-    if math.isnan(threshold):
-        raise DataError("threshold", "is NaN", "give a number on the scale of the scores")
-    accepted, right = c.need_scores() >= threshold, c.correct
+    accepted, right = _accepted(c, threshold), c.correct
     p = right.mean(axis=1)
     true = (accepted & right).mean(axis=1)
     false = (accepted & ~right).mean(axis=1)
@@ -154,6 +162,12 @@ def at_threshold(c: Candidates, threshold: float) -> Point:
         why = "no sample is right" if not all_true else "every sample is right"
         return Point(threshold, tpr, fpr, row_mean(own), nothing(why))
     return Point(threshold, tpr, fpr, row_mean(own), Measured(_shared(p, true, false, tpr, fpr)))
+
+
+def _accepted(c: Candidates, threshold: float) -> NDArray[np.bool_]:
+    if math.isnan(threshold):
+        raise DataError("threshold", "is NaN", "give a number on the scale of the scores")
+    return np.asarray(c.need_scores() >= threshold)
 
 
 def _shared(p: Array, true: Array, false: Array, tpr: float, fpr: float) -> Estimate:
@@ -204,19 +218,28 @@ def growth(
     Raises:
         DataError: k > n, or no scores.
     """
-    sizes = (
-        doublings(c.samples) if ks is None else tuple(sorted({check_k(k, c.samples) for k in ks}))
-    )
-    if not sizes:
-        raise DataError("ks", "is empty", "give at least one number of samples")
+    sizes = numbers_of_samples(c, ks)
     judged = c
     if threshold is not None:
-        judged = replace(c, scores=(c.need_scores() >= threshold).astype(np.float64))
+        judged = replace(c, scores=_accepted(c, threshold).astype(np.float64))
     accuracy = tuple(best_of(judged, k) for k in sizes)
     top = int(np.argmax([a.value for a in accuracy]))
     fall = accuracy[top] - accuracy[-1]
     low, _ = spread(fall, 1 - (1 - level) / len(sizes))
     return Growth(sizes, accuracy, sizes[top], fall, top < len(sizes) - 1 and low > 0)
+
+
+def numbers_of_samples(c: Candidates, ks: Iterable[int] | None) -> tuple[int, ...]:
+    """What was asked for, in order and once each; None: doublings.
+
+    Raises DataError for k > n, or for none.
+    """
+    if ks is None:
+        return doublings(c.samples)
+    sizes = tuple(sorted({check_k(k, c.samples) for k in ks}))
+    if not sizes:
+        raise DataError("ks", "is empty", "give at least one number of samples")
+    return sizes
 
 
 def doublings(n: int) -> tuple[int, ...]:

@@ -103,7 +103,11 @@ def split(trials: Any, targets: Any, units: Units = None) -> Split:
 
     Source: Wood et al. 2023, the bias-variance-diversity decomposition, for KL.
     """
-    given = np.asarray(trials)
+    try:
+        given = np.asarray(trials)
+    except (TypeError, RuntimeError, ValueError) as error:
+        fix = "give all trials the same members, items and classes"
+        raise DataError("trials", "are no array", fix) from error
     if given.ndim != 4 or given.shape[0] < 2 or given.shape[1] < 1 or given.shape[3] < 2:
         raise DataError(
             "trials",

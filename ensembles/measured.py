@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ringtest.errors import ConfigError
 from ringtest.estimate import NOTHING, Array, Estimate, ratio, to_units
 from ringtest.inference import interval, standard_error
 
@@ -55,6 +57,13 @@ def linearised(value: float, effect: Array, units: Units) -> Estimate:
     return Estimate(value, to_units(effect / n, units), n, "bootstrap")
 
 
+def check_level(level: float) -> float:
+    """A confidence level, or ConfigError."""
+    if not 0 < level < 1:
+        raise ConfigError("level", f"{level} is not between 0 and 1", "0.95 is usual")
+    return level
+
+
 def spread(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
     """Two-sided t interval of outcomes in [0, 1], or of their difference; NaN below two items.
 
@@ -62,10 +71,15 @@ def spread(estimate: Estimate, level: float = LEVEL) -> tuple[float, float]:
     there are two items only. Then what a share of ``unseen`` other items could do widens it.
     """
     if estimate.units >= 2 and constant(estimate):
-        reach = unseen(estimate.n, level)
+        reach = unseen(_independent(estimate), level)
         middle = (1 - reach) * estimate.value
         return middle - reach, middle + reach
-    return interval(estimate.value, standard_error(estimate), estimate.dof, level)
+    return interval(estimate.value, standard_error(estimate), estimate.dof, check_level(level))
+
+
+def _independent(estimate: Estimate) -> int:
+    """Units that tell: rows of one unit count once, and units without a row not at all."""
+    return min(estimate.n, estimate.units)
 
 
 def constant(estimate: Estimate) -> bool:
@@ -73,26 +87,27 @@ def constant(estimate: Estimate) -> bool:
     return math.isfinite(estimate.value) and float(np.abs(estimate.influence).max()) < 1e-14
 
 
-def unseen(n: int, level: float) -> float:
-    """Largest share of other outcomes that n items without one allow: 1 - (alpha / 2)^(1 / n).
+def unseen(n: int, level: float, sides: Literal[1, 2] = 2) -> float:
+    """Largest share of other outcomes that n units without one allow: 1 - (alpha / sides)^(1 / n).
 
-    The end of the exact binomial interval (Clopper and Pearson 1934).
+    The end of the exact binomial interval (Clopper and Pearson 1934). One-sided at 95 % it is about
+    3 / n, the rule of three: for what only can lie on one side.
     """
-    return -math.expm1(math.log((1 - level) / 2) / n)
+    return -math.expm1(math.log((1 - check_level(level)) / sides) / n)
 
 
 def bounds(share: Estimate, level: float = LEVEL) -> tuple[float, float]:
     """Interval of a mean of outcomes in [0, 1], cut to [0, 1]; exact where all are 0 or all 1."""
     low, high = spread(share, level)
     if share.units and share.value in (0.0, 1.0) and constant(share):
-        reach = unseen(share.n, level)
+        reach = unseen(_independent(share), level)
         return (0.0, reach) if share.value == 0 else (1.0 - reach, 1.0)
     # NaN stays NaN: max(0.0, nan) would be 0
     return float(np.clip(low, 0.0, 1.0)), float(np.clip(high, 0.0, 1.0))
 
 
 def share_of(top: Estimate, bottom: Estimate, name: str, level: float = LEVEL) -> Measured:
-    """``top / bottom`` on the same items; not measurable where ``bottom``'s interval spans 0.
+    """``top / bottom`` on the same items; not measurable where ``bottom`` may be 0 or is a loss.
 
     Args:
         top: numerator, such as student - mean member.
@@ -108,10 +123,10 @@ def share_of(top: Estimate, bottom: Estimate, name: str, level: float = LEVEL) -
     low, high = spread(bottom, level)
     if not (math.isfinite(low) and math.isfinite(high)):
         return nothing(f"{name} has no interval: {bottom.units} item")
-    if low <= 0 <= high:
+    if low <= 0:
         return nothing(
             f"{name} is {bottom.value:+.4f}, and its {level:.0%} interval "
-            f"{low:+.4f} to {high:+.4f} spans 0"
+            f"{low:+.4f} to {high:+.4f} " + ("spans 0" if high >= 0 else "lies below 0")
         )
     return Measured(ratio(top, bottom))
 
@@ -140,11 +155,11 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     return a - b if a.units and b.units else NOTHING
 
 
-def constant_minus(top: float, estimate: Estimate) -> Estimate:
-    """``top - estimate``, such as 1 - coverage."""
-    return replace(-estimate, value=top - estimate.value)
-
-
 def plain(ends: Iterable[float]) -> list[float | None]:
     """An interval as a report holds it: None where there is no finite end."""
     return [float(end) if math.isfinite(end) else None for end in ends]
+
+
+def constant_minus(top: float, estimate: Estimate) -> Estimate:
+    """``top - estimate``, such as 1 - coverage."""
+    return replace(-estimate, value=top - estimate.value)

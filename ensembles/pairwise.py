@@ -87,11 +87,9 @@ class Pairwise:
     @property
     def mean(self) -> Measured:
         """Mean over all pairs; NOTHING if one of them has no value."""
-        members = len(self.values)
         if self.reason:
             return nothing(self.reason)
-        weights = (1.0 - np.eye(members)) / (members * (members - 1))
-        return Measured(self._weighted(weights))
+        return Measured(self._weighted(of_all_pairs(len(self.values))))
 
     def pair(self, a: int, b: int) -> Measured:
         """The value of two members, by their numbers."""
@@ -106,12 +104,30 @@ class Pairwise:
 
     def _weighted(self, weights: Array) -> Estimate:
         """Weighted sum over ordered pairs; symmetric weights with a diagonal of 0 that sum to 1."""
-        used = weights > 0
-        second = weights * np.where(used, self.formula.by_second, 0.0)
-        first = 2.0 * (weights * np.where(used, self.formula.by_first, 0.0)).sum(1)
-        effect = self.moments.second(second) + first @ self.moments.first
-        value = float((weights * np.where(used, self.values, 0.0)).sum())
+        effect = effects(weights, self.formula, self.moments.second, self.moments.first)
+        value = float((weights * np.where(weights > 0, self.values, 0.0)).sum())
         return linearised(value, effect - effect.mean(), self.units)
+
+
+def effects(weights: Array, formula: Formula, second: Second, first: Array) -> Array:
+    """(n,) derivative of a weighted sum over pairs in the direction of each item, uncentred.
+
+    Args:
+        weights: (M, M) symmetric, of ordered pairs, with a diagonal of 0.
+        formula: of all pairs; what has no value has no weight.
+        second: what belongs to each pair.
+        first: (M, n) what belongs to each member.
+    """
+    used = weights > 0
+    by_second = weights * np.where(used, formula.by_second, 0.0)
+    by_first = 2.0 * (weights * np.where(used, formula.by_first, 0.0)).sum(1)
+    effect: Array = second(by_second) + by_first @ first
+    return effect
+
+
+def of_all_pairs(members: int) -> Array:
+    """(M, M) weights of the mean over all pairs."""
+    return (1.0 - np.eye(members)) / (members * (members - 1))
 
 
 @dataclass(frozen=True)
@@ -178,9 +194,6 @@ def of_errors(table: Table, units: Units = None) -> dict[str, Pairwise]:
     n11, n10, n01, n00 = j, a - j, b - j, 1 - a - b + j
     square = np.ones_like(j)
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(np.outer(p * (1 - p), p * (1 - p)))
-        rho = np.clip((j - a * b) / spread, -1.0, 1.0)
-        by_a = -b / spread - rho * (1 - 2 * a) / (2 * a * (1 - a))
         u, w = n11 * n00, n10 * n01
         q, top = (u - w) / (u + w), 2 / (u + w) ** 2
         chance = a + b - 2 * a * b
@@ -189,7 +202,7 @@ def of_errors(table: Table, units: Units = None) -> dict[str, Pairwise]:
             "error_disagreement": Formula(n10 + n01, -2 * square, square),
             "double_fault": Formula(n00, square, -square),
             "q": Formula(q, top * (w * (n00 + n11) + u * (n10 + n01)), top * (-w * n11 - u * n01)),
-            "rho": Formula(rho, 1 / spread, by_a),
+            "rho": correlation(p, j),
             "error_consistency": Formula(
                 kappa, 2 / chance, (-2 * b - kappa * (1 - 2 * b)) / chance
             ),
@@ -212,6 +225,15 @@ def of_errors(table: Table, units: Units = None) -> dict[str, Pairwise]:
         name: _pairwise(right, f, units, *missing.get(name, (None, "")))
         for name, f in formulas.items()
     }
+
+
+def correlation(p: Array, joint: Array) -> Formula:
+    """Correlation of being right, from (M,) accuracies and (M, M) shares of both right."""
+    a, b = p[:, None], p[None, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.sqrt(np.outer(p * (1 - p), p * (1 - p)))
+        rho = np.clip((joint - a * b) / spread, -1.0, 1.0)
+        return Formula(rho, 1 / spread, -b / spread - rho * (1 - 2 * a) / (2 * a * (1 - a)))
 
 
 def capa(table: Table, classes: int, units: Units = None) -> dict[str, Pairwise]:

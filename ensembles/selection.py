@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -178,6 +178,11 @@ def gains(
         found.append("aggregation")
     if _above(selection, level) and (vote is None or _above(beyond, level)):
         found.append("selection")
+    recovery = share_of(selection, difference(cover, single), "oracle - pass@1", level)
+    if recovery.measured:
+        # Items without a choice, all right or all wrong, say nothing of a selection
+        choice = c.correct.any(axis=1) & ~c.correct.all(axis=1)
+        recovery = Measured(replace(recovery.estimate, n=int(choice.sum())))
     return Gains(
         k=size,
         mean=single,
@@ -189,7 +194,7 @@ def gains(
         beyond_vote=beyond,
         missed=difference(cover, chosen),
         unreachable=constant_minus(1.0, cover),
-        recovery=share_of(selection, difference(cover, single), "oracle - pass@1", level),
+        recovery=recovery,
         voted=vote.how if vote else "exact",
         source=" and ".join(found) or "neither",
     )

@@ -85,7 +85,13 @@ def as_block(probabilities: Any) -> NDArray[Any]:
             at = next(i for i, s in enumerate(shapes) if s != shapes[0])
             what = f"member 0 has shape {shapes[0]} and member {at} has {shapes[at]}"
             raise DataError("probabilities", what, "give all members the same items and classes")
-    block = np.asarray(probabilities)
+    try:
+        block = np.asarray(probabilities)
+    except (TypeError, RuntimeError, ValueError) as error:
+        # Torch's: of a tensor in bfloat16, with a gradient, or on another device
+        what = f"are no array: {' '.join(str(error).split())[:120]}"
+        fix = "give NumPy arrays, such as tensor.detach().float().cpu().numpy()"
+        raise DataError("probabilities", what, fix) from error
     if block.ndim != 3:
         raise DataError(
             "probabilities",

@@ -16,6 +16,7 @@ import numpy as np
 from ringtest import margins
 from ringtest.ensembles import pairs, text_scores
 from ringtest.ensembles.answers import Answers, checked
+from ringtest.ensembles.effective import Verdict
 from ringtest.ensembles.ngrams import Embed, Embedding
 from ringtest.ensembles.prompt_null import shuffled
 from ringtest.ensembles.text_scan import Scan, scan
@@ -123,8 +124,8 @@ def diversity(
         similarity=_both(found.cosine),
         expected=expected,
         correlation=correlation,
-        effective=text_scores.effective(correlation, members),
-        vendi=text_scores.vendi(found.cosine),
+        effective=text_scores.votes(correlation, members),
+        vendi=text_scores.vendi_scores(found.cosine),
         threshold=_first(thresholds),
         above=_above(found, _first(thresholds), reasons),
         identical=_both(found.identical),
@@ -134,34 +135,29 @@ def diversity(
     )
 
 
+def verdict(found: TextDiversity, level: float = margins.CI_LEVEL) -> Verdict:
+    """Effective votes, interval and answer; NaN, and ``open``, where they cannot be measured."""
+    m = found.members
+    low, high = text_scores.votes_interval(found.correlation, m, level)
+    return Verdict(found.effective.value, low, high, m, level)
+
+
 def words(found: TextDiversity, level: float = margins.CI_LEVEL) -> str:
     """The verdict in one sentence, with intervals at ``level``."""
-    m = found.members
     if not math.isfinite(found.effective.value):
         why = "; ".join(found.reasons.values())
         return f"Not measurable whether members share an opinion: {why}."
-    low, high = text_scores.votes_interval(found.correlation, m, level)
-    text = (
-        f"{found.effective.value:.1f} effective votes of {m} "
-        f"({100 * level:g} % interval {low:.1f} to {high:.1f}) over {found.prompts} prompts"
-    )
-    # An interval that rounds to one vote throughout, or to M.
-    if high < 1.5:
-        text = f"One opinion held {m} times: {text}"
-    elif low >= m - 0.5:
-        text = f"{m} real votes: {text}"
-    elif low < 1.5 and high >= m - 0.5:
-        text = f"One opinion or {m} votes, too few prompts to tell: {text}"
+    text = verdict(found, level).words("prompts", found.prompts)
     share = found.above.between
     if math.isfinite(share.value):
-        low, high = text_scores.bounds(share, level, unseen=True)
+        low, high = text_scores.bounds(share, level, never=True)
         text += (
             f"; of the pairs of answers from two members {100 * share.value:.0f} % "
             f"({100 * max(low, 0):.0f} to {100 * min(high, 1):.0f} %) are more alike than "
             f"{100 * found.quantile:g} % of answers to different prompts, and "
             f"{100 * found.identical.between.value:.0f} % are the same word for word"
         )
-    return f"{text}."
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _both(kernels: Array) -> Both:

@@ -31,14 +31,29 @@ def score(similarity: Array) -> float:
     >>> float(score(np.eye(4))), float(score(np.ones((4, 4))))
     (4.0, 1.0)
     """
-    return _entropy(similarity)[0]
+    k = np.asarray(similarity, dtype=np.float64)
+    if k.ndim != 2 or k.shape[0] != k.shape[1] or not k.size:
+        raise DataError("similarity", f"of shape {k.shape}", "give a square matrix")
+    if not np.isfinite(k).all():
+        raise DataError("similarity", "has NaN or infinite entries", "leave such members out")
+    if np.abs(k - k.T).max() > _ROUNDING or np.abs(np.diagonal(k) - 1).max() > _ROUNDING:
+        raise DataError("similarity", "is not symmetric with a diagonal of 1", "normalise it")
+    lowest = float(np.linalg.eigvalsh(k)[0])
+    if lowest < -_ROUNDING * len(k):
+        raise DataError(
+            "similarity",
+            f"has the negative eigenvalue {lowest:.3g}",
+            "use a positive semidefinite kernel",
+        )
+    return _entropy(k)[0]
 
 
-def estimate(similarity: Array, second: Callable[[Array], Array], units: Units) -> Measured:
-    """Vendi score of a mean similarity.
+def estimate(similarity: Array, second: Callable[[Array], Array], units: Units = None) -> Measured:
+    """Vendi score of a mean similarity, with the influence of every item.
 
     Args:
-        similarity: (M, M) mean over items of similarities with a diagonal of 1.
+        similarity: (M, M) mean over items of similarities with a diagonal of 1. What a mean that
+            leaves a thing's likeness to itself out has below 0 in its eigenvalues counts as 0.
         second: (M, M) symmetric weights -> (n,) weighted sum over ordered pairs of each item's
             similarities, the diagonal left out.
         units: (n,) code of the independent unit of each item, or None.
@@ -51,23 +66,15 @@ def estimate(similarity: Array, second: Callable[[Array], Array], units: Units) 
 
 def _entropy(similarity: Array) -> tuple[float, Array]:
     """The score, and its (M, M) derivative where the trace is held."""
-    k = np.asarray(similarity, dtype=np.float64)
-    if k.ndim != 2 or k.shape[0] != k.shape[1] or not k.size:
-        raise DataError("similarity", f"of shape {k.shape}", "give a square matrix")
-    if not np.isfinite(k).all():
-        raise DataError("similarity", "has NaN or infinite entries", "leave such members out")
-    if np.abs(k - k.T).max() > _ROUNDING or np.abs(np.diagonal(k) - 1).max() > _ROUNDING:
-        raise DataError("similarity", "is not symmetric with a diagonal of 1", "normalise it")
-    roots, vectors = np.linalg.eigh(k / len(k))
-    if roots[0] < -_ROUNDING:
-        raise DataError(
-            "similarity",
-            f"has the negative eigenvalue {roots[0] * len(k):.3g}",
-            "use a positive semidefinite kernel",
-        )
+    roots, vectors = np.linalg.eigh(similarity / len(similarity))
     # A direction in which the mean is 0 is 0 for every item, since no item's kernel is negative:
     # it adds nothing, to the score or to its derivative.
-    logs = np.where(roots > _ROUNDING, np.log(np.maximum(roots, _ROUNDING)), 0.0)
-    value = float(np.exp(-np.sum(roots * logs)))
-    slope: Array = -value / len(k) * (vectors * logs) @ vectors.T
+    kept = roots > _ROUNDING
+    roots = np.where(kept, roots, 0.0)
+    total = roots.sum()
+    logs = np.where(kept, np.log(np.where(kept, roots / total, 1.0)), 0.0)
+    value = float(np.exp(-np.sum(roots * logs) / total))
+    # Of shares that were rescaled, whose sum moves with those that are kept.
+    by_root = np.where(kept, logs + np.log(value), 0.0) / total
+    slope: Array = -value / len(similarity) * (vectors * by_root) @ vectors.T
     return value, slope

@@ -9,7 +9,15 @@ from typing import Final
 import numpy as np
 
 from ringtest import margins
-from ringtest.ensembles.measured import LEVEL, Measured, constant, nothing, spread, unseen
+from ringtest.ensembles.measured import (
+    LEVEL,
+    Measured,
+    check_level,
+    constant,
+    nothing,
+    spread,
+    unseen,
+)
 from ringtest.errors import DataError
 from ringtest.estimate import Array, Estimate, ratio
 from ringtest.inference import bootstrap, interval
@@ -95,6 +103,7 @@ def waterfall(
     Raises:
         DataError: a step that is NOTHING, other items, fewer than two items.
     """
+    check_level(level)
     if resamples < 2:
         raise DataError("resamples", f"{resamples} have no spread", "give 2 or more")
     line = {"mean member": member, "ensemble": ensemble, "selected": selected, "oracle": oracle}

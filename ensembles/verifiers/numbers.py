@@ -31,6 +31,7 @@ _ARROW = re.compile(r"[-=]>|→|⇒|\\(?:to|implies|[rR]ightarrow)(?![a-zA-Z])")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+|\n+")
 _EQUALS = re.compile(r"=|≈|\\approx")
 _NOT_ONE_VALUE = re.compile(r"[<>≤≥≠±]|!=|\\(?:leq?|geq?|neq?|lt|gt|pm)(?![a-zA-Z])")
+_AROUND = " \t*_`.,;:!?\"'€£¥"
 _ALLOWED = re.compile(r"[\d.eE+\-*/()\s]+")
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
@@ -118,7 +119,10 @@ def _of_part(part: str, first: bool) -> Fraction | None:
     if not sides:
         return None
     first = first or _EQUALS.search(part) is not None
-    plain = _plain(sides[-1]).strip(" \t*_`.,;:!?\"'€£¥")
+    plain = _plain(sides[-1]).strip(_AROUND)
+    # A remark in parentheses was cut at its equals sign: (since 2 + 3 = 5)
+    while plain.endswith(")") and plain.count(")") > plain.count("("):
+        plain = plain[:-1].rstrip(_AROUND)
     whole = _evaluated(plain)
     if whole is not None:
         return whole

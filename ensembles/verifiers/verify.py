@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ringtest.ensembles.candidates import even
 from ringtest.errors import ConfigError, DataError, RingtestError
 from ringtest.progress import Progress, bar
 
@@ -103,23 +104,12 @@ def _shape(items: Sequence[Any], candidates: Sequence[Sequence[Any]]) -> tuple[i
             f"has {len(candidates)} rows for {len(items)} items",
             "give one row for each item",
         )
-    samples = 0
-    for i, row in enumerate(candidates):
-        if isinstance(row, str | bytes) or not hasattr(row, "__len__"):
-            raise DataError(
-                "candidates",
-                f"item {i} has no list of samples",
-                "give (item, sample), also for one sample",
-            )
-        samples = samples or len(row)
-        if len(row) != samples:
-            raise DataError(
-                "candidates",
-                f"item {i} has {len(row)} samples, the first has {samples}",
-                "give each item the same number",
-            )
-        if not samples:
-            raise DataError("candidates", "there are no samples", "give at least one")
+    samples = even("candidates", candidates)
+    if samples < 0:
+        fix = "give (item, sample), also for one sample"
+        raise DataError("candidates", "item 0 has no list of samples", fix)
+    if not samples:
+        raise DataError("candidates", "there are no samples", "give at least one")
     return len(items), samples
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ringtest.ensembles.diversity import Members, of
 from ringtest.errors import DataError
@@ -36,6 +37,8 @@ def spoilt(row):
         (iter([(np.full((2, 1, 2), 0.5), [1]), np.full((2, 1, 2), 0.5)]), None, "for some blocks"),
         (iter([]), None, "no items were given"),
         (7, None, "probabilities: of type int"),
+        (torch.full((2, 3, 2), 0.5).bfloat16(), None, r"BFloat16; give .*\.float\(\)"),
+        (torch.full((2, 3, 2), 0.5).requires_grad_(), None, r"grad.*; give .*detach\(\)"),
     ],
 )
 def test_bad_input_is_named_in_one_line(probabilities, targets, message):

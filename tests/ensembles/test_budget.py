@@ -58,12 +58,12 @@ def test_the_interval_of_the_limit_holds_it_though_few_samples_mislead(n: int):
     """Right answers lead by little: the plug-in value is far off, the interval is not."""
     rng = np.random.default_rng(n)
     hits, off = 0, 0.0
-    for _ in range(60):
+    for _ in range(40):
         chances, truth = items_of(0.9, 150, rng, lead=0.4, lag=0.3)
         limit = majority_limit(sampled(chances, n, rng))
         hits += limit.low <= 0.9 <= limit.high
-        off += abs(limit.value.value - truth) / 60
-    assert hits >= 57
+        off += abs(limit.value.value - truth) / 40
+    assert hits >= 38
     assert off > 0.1
 
 
@@ -81,6 +81,20 @@ def test_coverage_beyond_the_samples():
     assert at_40.value == pytest.approx(truth)
     assert end > at_40.value
     assert known.at(math.inf)[0].value == 1
+
+
+@pytest.mark.parametrize(("items", "n", "p", "k"), [(500, 10, 0.2, 20), (200, 4, 0.3, 16)])
+def test_the_upper_estimate_of_coverage_is_one(items: int, n: int, p: float, k: int):
+    """With each item's own share of right samples it lay below the truth every time."""
+    rng = np.random.default_rng(0)
+    truth = 1 - (1 - p) ** k
+    for _ in range(20):
+        known = coverage_limit(candidates(rng.random((items, n)) < p))
+        value, end = known.at(k)
+        assert truth < value.value <= end <= 1
+    some = candidates(np.arange(10)[None, :] < np.array([[0], [3], [10]]))
+    most = [1 - 0.05**0.1, stats.binomtest(3, 10).proportion_ci(0.9).high, 1.0]
+    assert coverage_limit(some).at(1)[0].value == pytest.approx(np.mean(most))
 
 
 def test_a_curve_has_each_rule():
@@ -170,15 +184,15 @@ def test_no_false_claim_that_no_budget_closes_the_gap(n: int):
     """Student's limit and teacher are both .9; the student's right answers lead by .4 to .3."""
     rng = np.random.default_rng(n)
     claims, plain = 0, 0
-    for _ in range(60):
+    for _ in range(30):
         student = sampled(items_of(0.9, 200, rng, lead=0.4, lag=0.3)[0], n, rng)
         teacher = candidates(rng.random((200, 1)) < 0.9)
         limit, at = majority_limit(student), curve(teacher, "coverage", "teacher")
         claims += gap(curve(student, "coverage", "student"), limit, at).out_of_reach != ()
         plain += bounds(limit.value)[1] < at[0].accuracy.value
-    assert claims <= 3
+    assert claims <= 2
     # What the plug-in value's own interval would have claimed
-    assert plain > 50
+    assert plain > 25
 
 
 def spend(cost: float, accuracy: float, name: str = "m") -> Spend:
@@ -211,6 +225,7 @@ def test_the_pareto_front_by_comparing_all_pairs():
 C = candidates([[1, 0], [0, 0]], [["a", "b"], ["a", "b"]])
 BAD = {
     "k above n": (lambda: curve(C, "coverage", "t", (1, 3)), "k=3 .* n=2"),
+    "no ks": (lambda: curve(C, "coverage", "t", ()), "^ks: is empty"),
     "cost": (lambda: curve(C, "coverage", "t", cost=-1), "^cost: -1"),
     "fixed": (lambda: curve(C, "coverage", "t", fixed=math.inf), "^fixed: inf"),
     "rule": (lambda: curve(C, "best", "t"), "^rule: 'best'"),

@@ -81,3 +81,9 @@ def test_zeros_are_not_measurable_and_say_where():
 def test_a_split_needs_trials(shape):
     with pytest.raises(DataError, match="trials"):
         kl_diversity.split(np.full(shape, 1 / shape[-1]), [0] * 5)
+
+
+def test_trials_of_unequal_shape_are_refused():
+    even, odd = np.full((2, 5, 2), 0.5).tolist(), np.full((2, 4, 2), 0.5).tolist()
+    with pytest.raises(DataError, match="trials: are no array"):
+        kl_diversity.split([even, odd], [0] * 5)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from ringtest.ensembles.candidates import candidates
+from ringtest.ensembles.measured import spread
 from ringtest.ensembles.selection import best_of, gains, mean_single, oracle, pass_at_k
 from ringtest.ensembles.votes import majority, weighted
 from ringtest.errors import DataError
@@ -157,6 +158,17 @@ def test_a_verifier_that_guesses_or_repeats_the_vote_selects_nothing(kind: str, 
         assert abs(found.recovery.estimate.value) < 0.1
 
 
+def test_recovery_of_few_items_with_a_choice_is_no_certainty():
+    """Of 60 items five have a right and a wrong sample: 5 of 5 recovered may be one of two."""
+    right = np.ones((60, 4), dtype=bool)
+    right[:5, 1:] = False
+    found = gains(candidates(right, scores=right.astype(float))).recovery.estimate
+    low, high = spread(found)
+    assert found.value == pytest.approx(1)
+    assert low == pytest.approx(1 - 2 * (1 - 0.025 ** (1 / 5)))
+    assert high == pytest.approx(1)
+
+
 def test_a_constant_verifier_is_a_random_pick_exactly():
     found = gains(planted("constant"))
     assert found.selection.value == pytest.approx(0, abs=1e-12)
@@ -238,8 +250,20 @@ BAD = {
     "NaN in scores": (lambda: candidates(RIGHT, scores=SCORES), r"^scores: NaN in item 1"),
     "shapes": (lambda: candidates(RIGHT, scores=SCORES[:, :2]), r"^scores: shape \(2, 2\)"),
     "shape of answers": (lambda: candidates(RIGHT, [["a"] * 3]), r"^answers: shape \(1, 3\)"),
-    "ragged answers": (lambda: candidates(RIGHT, [["a"] * 3, ["a"]]), r"^answers: rows"),
-    "ragged": (lambda: candidates([[1, 0], [1]]), r"^correct: rows"),
+    "ragged answers": (
+        lambda: candidates(RIGHT, [["a"] * 3, ["a"]]),
+        r"^answers: item 1 has 1 samples, item 0 has 3; .* cut every item to its first 1$",
+    ),
+    "ragged": (lambda: candidates([[1, 0], [1, 0], [1]]), r"^correct: item 2 has 1 samples"),
+    "ragged scores": (
+        lambda: candidates(RIGHT, scores=[[0.1] * 3, [0.1] * 4]),
+        r"^scores: item 1 has 4 samples, item 0 has 3; .* first 3$",
+    ),
+    "an item without samples": (lambda: candidates([[1, 0], []]), r"^correct: item 1 has no sam"),
+    "an item that is no list": (lambda: candidates([[1, 0], 1]), r"^correct: item 1 has no list"),
+    "answers of one letter each": (lambda: candidates(RIGHT, ["abc", "abd"]), r"^answers: shape"),
+    "answers that are none": (lambda: candidates(RIGHT, 3), r"^answers: .*not iterable"),
+    "a deeper table": (lambda: candidates([[[1], [0, 1]], [[1], [0]]]), r"^correct: is no table"),
     "no items": (lambda: candidates(np.zeros((0, 3))), r"^correct: has the shape \(0, 3\)"),
     "one axis": (lambda: candidates([1, 0]), r"^correct: has the shape \(2,\)"),
     "not right or wrong": (lambda: candidates([[0.5, 1]]), r"^correct: has values other"),

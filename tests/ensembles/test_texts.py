@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
-from ringtest.ensembles import ngrams, pairs, prompt_null, text_scores, texts
+from ringtest.ensembles import effective, ngrams, pairs, prompt_null, text_scores, texts, vendi
 from ringtest.ensembles.answers import checked, plain
 from ringtest.errors import ConfigError, DataError
 from ringtest.estimate import Estimate
@@ -38,6 +39,7 @@ def spoken(
     ]
 
 
+@cache
 def own_words(key: int, count: int = 30) -> np.ndarray:
     """Words that no other key has a 3-gram of: written in 26 letters of its own."""
     rng = np.random.default_rng(key)
@@ -75,7 +77,7 @@ def test_clones_that_always_say_the_same_are_one_member() -> None:
 
 
 def test_members_that_draw_from_one_distribution_are_one_member() -> None:
-    found = texts.diversity(spoken(4, 30, 5, by_prompt))
+    found = texts.diversity(spoken(4, 20, 4, by_prompt))
     low, high = bounds(found.correlation)
     assert low < 1 < high
     assert high - low < 0.1
@@ -99,7 +101,7 @@ def test_a_style_in_common_is_no_opinion_in_common_and_one_apart_no_diversity() 
     # All begin alike whatever the prompt: the null takes it out.
     alike = [
         [[f"Certainly! As I was asked, {t}" for t in p] for p in of]
-        for of in spoken(3, 20, 4, by_member_and_prompt)
+        for of in spoken(3, 10, 3, by_member_and_prompt)
     ]
     found = texts.diversity(alike)
     assert found.similarity.between.value > 0.01
@@ -107,7 +109,7 @@ def test_a_style_in_common_is_no_opinion_in_common_and_one_apart_no_diversity() 
     # Each member has its own way to begin, and says the same as the others.
     styled = [
         [[" ".join([*own_words(200 + m)[:10], t]) for t in p] for p in of]
-        for m, of in enumerate(spoken(3, 20, 4, by_prompt))
+        for m, of in enumerate(spoken(3, 10, 3, by_prompt))
     ]
     found = texts.diversity(styled)
     assert found.similarity.between.value < 0.8 * found.similarity.within.value
@@ -118,7 +120,7 @@ def test_half_of_the_words_in_common_is_half_a_correlation() -> None:
     def half(m: int, p: int) -> np.ndarray:
         return np.concatenate([own_words(p), own_words(100 + 100 * m + p)])
 
-    found = texts.diversity(spoken(4, 30, 5, half, length=40))
+    found = texts.diversity(spoken(4, 16, 4, half, length=40))
     # Mean vectors share half their words, all of one length: the cosine of the means is 1/2.
     assert found.correlation.value == pytest.approx(0.5, abs=0.03)
     assert found.effective.value == pytest.approx(4 / (1 + 3 * 0.5), abs=0.1)
@@ -216,23 +218,40 @@ def test_equal_texts_are_counted_after_white_space() -> None:
     assert found.identical.within.value == pytest.approx((0 + 1 / 2 + 0) / 3)
 
 
-def test_vendi_score_is_the_entropy_of_eigenvalues() -> None:
-    a, b = 0.7, 0.2
-    kernel = np.array([[1, a, 0], [a, 1, 0], [0, 0, 1]])
-    share = np.array([1 + a, 1 - a, 1]) / 3
-    assert text_scores.vendi_score(kernel) == pytest.approx(np.exp(-(share * np.log(share)).sum()))
-    even = np.full((3, 3), b) + (1 - b) * np.eye(3)
-    share = np.array([1 + 2 * b, 1 - b, 1 - b]) / 3
-    assert text_scores.vendi_score(even) == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+def test_vendi_scores_of_texts_are_those_of_their_mean_kernels() -> None:
+    found = texts.diversity(ragged())
+    one = np.full((4, 4), found.similarity.within.value) + 0.0
+    for kernel, got in ((found.kernel + 0.0, found.vendi.between), (one, found.vendi.within)):
+        np.fill_diagonal(kernel, 1.0)
+        assert got.value == pytest.approx(vendi.score(kernel), rel=1e-9)
+    kernels = np.random.default_rng(0).uniform(0.2, 0.6, (12, 4, 4))
+    kernels = (kernels + kernels.transpose(0, 2, 1)) / 2
+    got = text_scores.vendi_scores(kernels)
+    for p in range(12):
+        without = text_scores.vendi_scores(np.delete(kernels, p, axis=0))
+        for a, b in ((got.within, without.within), (got.between, without.between)):
+            # Jackknife and delta method differ by the order of 1/n.
+            assert a.influence[p] == pytest.approx(
+                -(b.value - a.value) * math.sqrt(11 / 12), abs=1e-3
+            )
+
+
+def test_a_mean_within_that_no_texts_can_have_is_a_number_all_the_same() -> None:
+    # Of two samples that differ by chance more than any two of many would
+    kernels = np.full((5, 4, 4), -0.4) * np.eye(4) + 0.3 * (1 - np.eye(4))
+    got = text_scores.vendi_scores(kernels)
+    assert got.within.value == pytest.approx(3)  # the even part is below 0, three others alike
+    assert math.isfinite(got.between.value)
 
 
 def test_effective_number_moves_as_its_derivative_says() -> None:
     rho = Estimate(0.3, np.array([0.02, -0.01, -0.01]), 3)
     step = 1e-6
-    slope = (text_scores.votes(0.3 + step, 5) - text_scores.votes(0.3 - step, 5)) / (2 * step)
-    got = text_scores.effective(rho, 5)
+    slope = (effective.votes(0.3 + step, 5) - effective.votes(0.3 - step, 5)) / (2 * step)
+    got = text_scores.votes(rho, 5)
     assert got.value == pytest.approx(5 / 2.2)
     assert got.influence == pytest.approx(slope * rho.influence, rel=1e-6)
+    assert text_scores.votes(Estimate(-0.1, rho.influence, 3), 5).value == 5
 
 
 # -- the null -------------------------------------------------------------------------------------
@@ -240,18 +259,24 @@ def test_effective_number_moves_as_its_derivative_says() -> None:
 
 @pytest.mark.parametrize("quantile", [0.8, 0.95])
 def test_share_above_is_nominal_where_the_prompt_does_not_matter(quantile: float) -> None:
+    rng = np.random.default_rng(0)
+    places = {word: rng.normal(size=8) for key in range(2) for word in own_words(key)}
+
+    def embed(given: list[str]) -> np.ndarray:
+        return np.array([sum(places[word] for word in text.split()) for text in given])
+
     found, inside = [], 0
     for seed in range(12):
         # Each member has words of its own, the same for every prompt: prompts are exchangeable.
         drawn = spoken(3, 16, 4, lambda m, p: own_words(m % 2), length=6, seed=seed)
-        got = texts.diversity(drawn, quantile=quantile, seed=seed).above
+        got = texts.diversity(drawn, embed, quantile=quantile, seed=seed).above
         for share in (got.within, got.between):
             found.append(share.value)
             low, high = bounds(share)
             inside += low <= 1 - quantile <= high
     error = np.std(found, ddof=1) / math.sqrt(len(found) / 2)
     assert abs(np.mean(found) - (1 - quantile)) < 3 * error
-    assert error < 0.01
+    assert error < 0.012
     assert inside >= 20  # of 24: 95 % intervals
 
 

@@ -128,7 +128,7 @@ def test_recorded_scores_that_cannot_be_used(scores: Any, said: str) -> None:
     [
         ([], [], "items: there are none"),
         (ITEMS, CANDIDATES[:1], "candidates: has 1 rows for 2 items"),
-        (ITEMS, [["1"], ["1", "2"]], "candidates: item 1 has 2 samples, the first has 1"),
+        (ITEMS, [["1"], ["1", "2"]], "candidates: item 1 has 2 samples, item 0 has 1"),
         (ITEMS, [[], []], "candidates: there are no samples"),
         (ITEMS, ["abc", "def"], "candidates: item 0 has no list of samples"),
     ],
@@ -151,6 +151,9 @@ def test_workers_are_a_whole_number(workers: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("Answer: 5 (since 2+3=5)", 5),
+        ("That makes seven (3+4=7).", 7),
+        ("Undefined (x = 1/0)", None),
         ("5", 5),
         ("  -5. ", -5),
         ("\u22125", -5),

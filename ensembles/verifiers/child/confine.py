@@ -11,14 +11,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import signal
 import struct
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+# Not pathlib, platform or inspect: two processes start for every candidate, and most of what that
+# takes is imports.
 _ARCHES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 
 # name: (x86-64, aarch64); None where there is no such call
@@ -98,8 +98,8 @@ def confine() -> None:
 
     Raises OSError where the kernel or the machine does not offer the filter.
     """
-    if platform.machine() not in _ARCHES or struct.calcsize("P") != 8:
-        raise OSError(errno.ENOSYS, f"no system-call filter for {platform.machine()}")
+    if _machine() not in _ARCHES or struct.calcsize("P") != 8:
+        raise OSError(errno.ENOSYS, f"no system-call filter for {_machine()}")
     libc = _libc()
     _checked(libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     # Root without capabilities: it cannot raise limits, nor read the memory of other processes.
@@ -107,7 +107,7 @@ def confine() -> None:
     _checked(libc.capset(header, none), "capset")
     if landlock():
         _read_only(libc, [*sys.path, *_READABLE])
-    code = _filter(*_ARCHES[platform.machine()])
+    code = _filter(*_ARCHES[_machine()])
     program = _Program(len(code) // 8, code)
     _checked(libc.prctl(_SECCOMP, 2, ctypes.byref(program), 0, 0), "PR_SET_SECCOMP")
 
@@ -127,7 +127,7 @@ def _read_only(libc: Any, paths: Sequence[str]) -> None:
             beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:  # not every system has all of them
             continue
-        access = _READ_FILE | (_READ_DIR if Path(path).is_dir() else 0)
+        access = _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0)  # noqa: PTH112 - see above
         rule = struct.pack("=Qi", access, beneath)
         _checked(libc.syscall(_ADD_RULE, rules, 1, rule, 0), "landlock_add_rule")
         os.close(beneath)
@@ -168,6 +168,10 @@ def _filter(arch: int, column: int) -> bytes:
 def _argument(place: int) -> tuple[int, int, int, int]:
     """Load the low half of an argument; flags and commands are 32 bits."""
     return (_LOAD, 0, 0, 16 + 8 * place)
+
+
+def _machine() -> str:
+    return os.uname().machine
 
 
 def _libc() -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import builtins
-import inspect
 import json
 import os
 import sys
@@ -26,7 +25,8 @@ from ringtest.ensembles.verifiers.child.wire import (
     encode,
 )
 
-_SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_SUSPENDS = 0x20 | 0x80 | 0x200
+"""inspect's CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR; see ``confine`` on imports."""
 
 
 class Gone(BaseException):

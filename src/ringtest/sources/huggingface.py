@@ -6,7 +6,6 @@ lacks is an error: transformers would fill a missing head with random numbers an
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from torch import nn
 from ringtest.errors import SubjectError
 from ringtest.sources.adapters import Adapter
 from ringtest.sources.encoders import Encoder, Style
-from ringtest.sources.loading import first_line, library, no_safetensors
+from ringtest.sources.loading import first_line, library, no_safetensors, offline
 
 _ID: Final = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _CLASSIFIES: Final = re.compile(r"For(Sequence|Image|Audio)Classification")
@@ -166,17 +165,14 @@ def _folder(field: str, name: str, where: Path | None, adapts: bool = False) -> 
             fix if adapts else "name the checkpoint's",
         )
     hub = library(field, "huggingface_hub")
-    offline = any(
-        os.environ.get(k, "").upper() in ("1", "ON", "YES", "TRUE")
-        for k in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    )
+    cached = offline()
     try:
-        return Path(hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=offline))
+        return Path(hub.snapshot_download(name, allow_patterns=_FILES, local_files_only=cached))
     except Exception as error:
         raise SubjectError(
             field,
             f"{what}{name!r} is no folder here, and no checkpoint "
-            + ("in the cache (offline)" if offline else f"to be had ({first_line(error)})"),
+            + ("in the cache (offline)" if cached else f"to be had ({first_line(error)})"),
             fix,
         ) from error
 

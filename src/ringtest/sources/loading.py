@@ -191,14 +191,22 @@ def first_line(error: BaseException) -> str:
     return _ADVICE.split((lines or [type(error).__name__])[0])[0][:200]
 
 
-def library(field: str, name: str) -> Any:
-    """Import a library of the extra ``hf``. Raises ConfigError where it is not installed."""
+def library(field: str, name: str, extra: str = "hf") -> Any:
+    """Import a library of an extra. Raises ConfigError where it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ConfigError(
-            field, f"needs {name}, which is not installed", "pip install 'ringtest[hf]'"
+            field, f"needs {name}, which is not installed", f"pip install 'ringtest[{extra}]'"
         ) from error
+
+
+def offline() -> bool:
+    """Whether the environment forbids asking a hub. Its client reads that only when imported."""
+    return any(
+        os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE")
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
 
 
 def no_safetensors(field: str, folder: Path, name: str) -> NoReturn:
