@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ class EnsembleWaterfall(EnsembleMeasure):
     ``params``: ``teacher_interval``; ``rise`` and ``rise_interval`` over the step before; ``share``
     and ``share_interval``, (student - mean member) / (step - mean member), or ``share_reason``
     where the interval of the denominator spans 0. On ``ensemble``: ``answer`` and ``words``,
-    whether the ensemble's predictions were transferred (:mod:`ringtest.ensembles.transfer`). On
+    whether the ensemble's predictions were transferred (:mod:`ringtest.ensembles.transfer`), and
+    the score of the ``control``, if there is one. On
     ``mean member``: ``sentence``, the whole of it in words, and ``each``, every member's score. A
     share is about these rows and this student: another training run would be another one, as the
     members show.
@@ -41,6 +43,7 @@ class EnsembleWaterfall(EnsembleMeasure):
     range = (-np.inf, np.inf)
     unit = "score"
     source = "Stanton et al. 2021, arXiv:2106.05945"
+    controlled = True
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Embeddings share no axes; targets must hold."""
@@ -50,28 +53,36 @@ class EnsembleWaterfall(EnsembleMeasure):
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """A reading a step."""
         scores = np.stack([_score(m) for m in seen.members])
-        steps = waterfall(
+        way = partial(
+            waterfall,
             mean([row_mean(s, at.units) for s in scores]),
             row_mean(_score(seen.combined), at.units),
-            None if seen.student is None else row_mean(_score(seen.student), at.units),
             oracle=row_mean(scores.max(0), at.units),
             seed=at.seed,
             score=at.task.score_name,
         )
-        out = readings(steps)
+        theirs = [row_mean(_score(c), at.units) for c in seen.controls]
+        out = readings(
+            way(None if seen.student is None else row_mean(_score(seen.student), at.units)),
+            way(mean(theirs)) if theirs else None,
+        )
         out[0].params["each"] = [float(v) for v in scores.mean(1)]
         return out
 
 
-def readings(steps: Waterfall) -> list[Reading]:
-    """A reading a step: the step is the teacher's value, the student's its own."""
-    mine = steps.student
+def readings(steps: Waterfall, control: Waterfall | None = None) -> list[Reading]:
+    """A reading a step: the step is the teacher's value, the student's its own.
+
+    ``control`` is the same with the student of a random teacher in the student's place.
+    """
     out = [_reading(step, steps) for step in steps.steps]
     first, second, *_ = out
     first.params["sentence"] = sentence(steps)
-    if mine is not None:
-        found = transfer.transfer(steps)
+    if steps.student is not None:
+        found = transfer.transfer(steps, control)
         second.params.update(answer=found.answer, words=found.words)
+        if control is not None and control.student is not None:
+            second.params["control"] = control.student.value.value
     return out
 
 

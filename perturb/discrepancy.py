@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,22 +18,24 @@ from ringtest.perturb.ascent import Answering, Goal
 from ringtest.perturb.attack import GradientAttack, Run
 
 
-class Both:
-    """A model and the teacher in one call, so that a search reads, and climbs, both."""
+class Sides:
+    """Several models in one call, so that a search reads, and climbs, all of them."""
 
-    def __init__(self, model: Answering, teacher: Sequence[Model]) -> None:
-        """``teacher``: the members that the model is held against, at least one."""
-        self.members = [model, *teacher]
+    def __init__(self, *sides: Answering) -> None:
+        """At least one: a model, or several as one."""
+        self.members: list[Answering] = [
+            m for s in sides for m in (s.members if isinstance(s, Ensemble) else [s])
+        ]
         self.gradients = all(m.gradients for m in self.members)
-        self._sides: tuple[Answering, Answering] = (model, Ensemble(teacher))
+        self._sides = sides
 
     def logits(self, x: Tensor, rows: Index | None = None) -> Tensor:
-        """(b, 2, k) canonical outputs of the model and of the teacher's mean."""
+        """(b, sides, k) canonical outputs of each."""
         found = [side.logits(x, rows) for side in self._sides]
-        if found[0].shape != found[1].shape:
+        if any(f.shape != found[-1].shape for f in found):
             raise NotMeasurable("gives outputs of another width than the teacher's")
         if x.requires_grad and not all(f.requires_grad for f in found):
-            # One of the two would stand still, and the search would pass for complete.
+            # One of them would stand still, and the search would pass for complete.
             raise SubjectError(
                 "model", "its outputs do not depend on its inputs by any gradient", "detach nothing"
             )
@@ -76,7 +78,7 @@ class Discrepancy(GradientAttack):
         rest = others(self.given("member"), getattr(model, "name", ""), rng.initial_seed())
         if not rest:
             raise NotMeasurable("is the only member: there is no other to drive it away from")
-        return super().batch(Both(model, rest), x, y, rng)
+        return super().batch(Sides(model, Ensemble(rest)), x, y, rng)
 
     def goal(self, outputs: Tensor, y: Tensor | None) -> Goal:
         """The divergence."""

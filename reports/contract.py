@@ -63,14 +63,7 @@ def schema() -> Schema:
             task={"enum": ["classification", "regression", "embedding"]},
             verdict={"$ref": "#/$defs/verdict"},
             policy={"$ref": "#/$defs/policy"},
-            subjects=_object(
-                teacher=_object(
-                    name=TEXT,
-                    members={"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/model"}},
-                ),
-                student={"$ref": "#/$defs/model"},
-                references={"type": "array", "items": {"$ref": "#/$defs/model"}},
-            ),
+            subjects=_subjects(),
             data=_data(),
             measurements={
                 "type": "array",
@@ -177,6 +170,18 @@ def _model() -> Schema:
         capabilities=_list(TEXT),
         layers=_list(TEXT),
     )
+
+
+def _subjects() -> Schema:
+    """Who was compared; controls came after the first schema, and are there only if given."""
+    models = _list({"$ref": "#/$defs/model"})
+    found = _object(
+        teacher=_object(name=TEXT, members={**models, "minItems": 1}),
+        student={"$ref": "#/$defs/model"},
+        references=models,
+    )
+    found["properties"]["controls"] = models
+    return found
 
 
 def _data() -> Schema:

@@ -236,6 +236,7 @@ FAMILIES: Final = (
             Panel("shift.strongest_strength", "dots", better="the same for both"),
             Panel("outputs.worst_group", "dots", everywhere=True),
             Panel("outputs.fidelity", "dots", everywhere=True),
+            Panel("outputs.kl", "dots", everywhere=True),
             Panel("outputs.agreement_change", "dots"),
             Panel("outputs.corruption_error", "dots"),
             Panel("outputs.calibration", "dots", everywhere=True),

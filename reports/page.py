@@ -159,7 +159,8 @@ def _missing(report: Report) -> list[dict[str, Any]]:
 def _subjects(subjects: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     members = [("member", m) for m in subjects["teacher"]["members"]]
     references = [("reference", m) for m in subjects["references"]]
-    return [("student", subjects["student"]), *members, *references]
+    controls = [("control", m) for m in subjects.get("controls", [])]
+    return [("student", subjects["student"]), *members, *references, *controls]
 
 
 def _counts(counts: Mapping[str, int]) -> str:

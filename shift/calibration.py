@@ -52,9 +52,8 @@ class Calibration(ModelMeasure):
     range = (-1.0, 1.0)
     unit = "probability"
     needs = frozenset({"outcomes", "sample"})
-    on = ("clean", "context")
-    default = False
     curve = True
+    controlled = True
     source = "Naeini et al. 2015; Guo et al. 2017, arXiv:1706.04599; Kumar et al. 2019"
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:

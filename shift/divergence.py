@@ -28,9 +28,10 @@ class BesideTeacher(ModelMeasure):
     """Base: the mean of one number a row, read wherever it is asked for."""
 
     needs = frozenset({"teacher", "outcomes"})
+    controlled: ClassVar[bool] = True
     direction: ClassVar[Direction] = "lower"
     on: ClassVar[tuple[Role, ...]] = ("context",)
-    default = False
+    default: ClassVar[bool] = False
 
     def outcomes(self, evidence: Evidence, beside: Beside) -> Array:
         """(n,) the numbers."""

@@ -43,7 +43,8 @@ class Fidelity(BesideTeacher):
     direction = "higher"
     range = (0.0, 1.0)
     unit = "share"
-    on = ("clean", "context")
+    on = ("clean",)
+    default = True
     source = "Stanton et al. 2021, arXiv:2106.05945; Geirhos et al. 2020, arXiv:2006.16736"
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:

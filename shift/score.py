@@ -34,6 +34,7 @@ class Score(ModelMeasure):
     needs = frozenset({"outcomes"})
     on = ("clean", "context", "invariance")
     curve = True
+    controlled = True
 
     def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
         """Targets must hold."""

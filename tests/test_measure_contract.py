@@ -85,7 +85,8 @@ def world(seed: int, n: int = N) -> World:
 def teacher(w: World, predictions: np.ndarray) -> Beside:
     """What the others say on the same rows."""
     score = (predictions == w.y).astype(float)
-    return Beside(np.abs(w.x[:, 2]).astype(float), score, w.y, typical=score)
+    apart = np.abs(w.x[:, 2:]).astype(float)
+    return Beside(apart[:, 0], score, w.y, typical=score, reverse=apart[:, 1])
 
 
 @pytest.fixture(scope="session")

@@ -314,7 +314,7 @@ def test_without_gradients_no_attack_is_required(nets: list[nn.Module], data: Au
     report = audit(nets[:2], Stepped(clone(nets[0])), data)
     assert report.verdict.scope == "no-gradient"
     assert report.verdict.label in ("sound", "inconclusive")
-    told = [r for r in report.verdict.rows if r.condition.startswith("attack.")]
+    told = [r for r in report.verdict.rows if r.condition == "attack.pgd"]
     assert [(r.measure, r.severity) for r in told] == [
         ("outputs.score", 0.03),
         ("outputs.score", 0.1),
@@ -327,6 +327,9 @@ def test_without_gradients_no_attack_is_required(nets: list[nn.Module], data: Au
     assert [n["condition"] for n in missing] == ["attack.pgd"] * 2
     assert not any(n["required"] for n in missing)
     assert keeps(report, "global geometry")
+    # Of what is made from the members alone it is asked.
+    shared = rows(report, condition="attack.disagreement", measure="outputs.kl")
+    assert [r.status for r in shared] == ["context"] * 2
 
 
 def test_what_a_member_cannot_be_asked_is_told_of_every_student(
@@ -339,8 +342,10 @@ def test_what_a_member_cannot_be_asked_is_told_of_every_student(
         cells=[("usage.attribution", "clean")],
     )
     for report in found.values():
-        told = rows(report, reason="teacher[1] gives no gradients")
+        told = [r for r in report.rows if r.reason.startswith("teacher[1] gives no gradients")]
+        between = ("outputs.calibration", "outputs.fidelity", "outputs.kl", "outputs.score")
         assert {(r.measure, r.condition, r.severity) for r in told} == {
+            *((m, "attack.disagreement", 0.1) for m in between),
             ("usage.attribution", "clean", None),
             ("outputs.score", "attack.pgd", 0.03),
             ("outputs.score", "attack.pgd", 0.1),

@@ -57,6 +57,11 @@ class Beside:
     """Why the two cannot be compared, in words."""
     examples: tuple[Example, ...] = ()
     """The rows of largest divergence, the largest first."""
+    reverse: NDArray[np.float64] | None = None
+    """(n,) the same divergence the other way: how far the teacher's lie from the model's."""
+    denied: NDArray[np.bool_] | None = None
+    """(n, 2) rows on which the model, and the teacher, gives probability 0 to what the other holds
+    possible: there ``divergence``, or ``reverse``, is infinite, whatever finite number it holds."""
 
     def apply(self, column: Callable[[Any], Any]) -> Beside:
         """The same with a function applied to each column of rows."""
@@ -66,6 +71,8 @@ class Beside:
             score=column(self.score),
             predictions=None if self.predictions is None else column(self.predictions),
             typical=None if self.typical is None else column(self.typical),
+            reverse=None if self.reverse is None else column(self.reverse),
+            denied=None if self.denied is None else column(self.denied),
         )
 
 
@@ -85,9 +92,12 @@ def others(members: Sequence[Model], name: str, seed: int) -> list[Model]:
 class Panel:
     """The members of a teacher, who are asked what they make of what each model was shown."""
 
-    def __init__(self, members: Sequence[Model], task: AnyTask, n: int) -> None:
-        """``members`` as they are, whatever a condition makes of them; ``n`` rows in all."""
-        self.members, self.task, self.n = members, task, n
+    def __init__(self, models: Sequence[Model], task: AnyTask, n: int) -> None:
+        """``models`` as they are, whatever a condition makes of them; ``n`` rows in all."""
+        self.members = [m for m in models if m.role == "member"]
+        self.task, self.n = task, n
+        self._certain = {m.name for m in models if m.probabilities}
+        """Names of those who can give a probability of exactly 0."""
         self.found: dict[str, Beside] = {}
         """By the name of the model; a single member has nobody beside it."""
 
@@ -126,7 +136,11 @@ class Panel:
                 if mean.shape != shown[1].shape:
                     beside.apart = "its outputs are of another width than the teacher's"
                     continue
-                self._keep(beside, rows, shown[1].double(), mean, targets)
+                own, alike = shown[1].double(), self._certain.issuperset(m.name for m in asked)
+                self._keep(beside, rows, own, mean, targets)
+                zeros = [self.task.zeros(own) if name in self._certain else None]
+                zeros += [self.task.zeros(mean) if alike else None]
+                _keep_denied(beside, rows, own, mean, zeros)
                 if targets is not None:
                     self._keep_typical(beside, rows, said, targets[rows])
                 _keep_examples(beside, rows, x, shown, mean)
@@ -147,6 +161,9 @@ class Panel:
         targets: Tensor | None,
     ) -> None:
         beside.divergence[rows] = self.task.divergence(outputs, mean).cpu().numpy()
+        if beside.reverse is None:
+            beside.reverse = np.full(self.n, np.nan)
+        beside.reverse[rows] = self.task.divergence(mean, outputs).cpu().numpy()
         if targets is not None:
             beside.score[rows] = self.task.score(mean, targets[rows]).cpu().numpy()
         predictions = self.task.predictions(mean)
@@ -162,6 +179,29 @@ class Panel:
             beside.typical = np.full(self.n, np.nan)
         scores = [self.task.score(s.double(), targets).double().cpu() for s in said]
         beside.typical[rows] = torch.stack(scores).mean(0).numpy()
+
+
+def _keep_denied(
+    beside: Beside, rows: slice, own: Tensor, mean: Tensor, zeros: Sequence[Tensor | None]
+) -> None:
+    """Whether either side of a block rules out what the other does not; most can rule out nothing.
+
+    Args:
+        beside: where it is kept.
+        rows: which rows the block holds.
+        own: (b, k) the model's outputs.
+        mean: (b, k) the teacher's.
+        zeros: (b, k) where each of the two says 0, or None.
+    """
+    if beside.denied is None:
+        beside.denied = np.zeros((len(beside.divergence), 2), dtype=np.bool_)
+    for way, (mine, other) in enumerate(((0, mean), (1, own))):
+        zero, theirs = zeros[mine], zeros[1 - mine]
+        if zero is None:
+            continue
+        # What underflows is nothing, too.
+        held = other.exp() > 0 if theirs is None else ~theirs
+        beside.denied[rows, way] = (zero & held).any(1).cpu().numpy()
 
 
 def _keep_examples(beside: Beside, rows: slice, x: Tensor, shown: Seen, mean: Tensor) -> None:

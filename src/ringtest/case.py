@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ringtest.data import AuditData
 from ringtest.model import Model
-from ringtest.plan import Plan
+from ringtest.plan import Plan, Stage
 from ringtest.tasks import AnyTask
 
 
@@ -23,11 +23,20 @@ class Case:
     seed: int
     several: bool
     """Whether students were given by name, for a ReportSet."""
+    controls: list[Model] = field(default_factory=list)
+    """Students distilled in the same way from a teacher that was never trained."""
 
     @property
     def models(self) -> list[Model]:
         """All models, members first."""
-        return [*self.members, *self.references, *self.students.values()]
+        return [*self.members, *self.references, *self.controls, *self.students.values()]
+
+    def shown(self, stage: Stage) -> list[Model]:
+        """The models that are looked at in a stage: controls only where something is read of them.
+
+        What a condition shows a model never rests on a control, so that none can move a number.
+        """
+        return [m for m in self.models if stage.controlled or m.role != "control"]
 
     @property
     def pairs(self) -> list[tuple[Model, Model]]:

@@ -47,6 +47,8 @@ class Paired:
     """Mean of the references, where they were read."""
     alone: str = ""
     """Why there is nothing to hold the reading against; then ``delta`` is the reading itself."""
+    control: Estimate | str | None = None
+    """Mean of the controls, where there are any, or why it cannot be told."""
 
 
 def read(
@@ -123,6 +125,52 @@ def pair(
         honest = _mean(reading, readings, references)
         out.append(Paired(reading, found[0].layer, teacher.value, delta, honest))
     return out
+
+
+def controlled(
+    found: list[Paired] | Failure,
+    readings: Mapping[str, list[Reading] | Failure],
+    controls: Sequence[str],
+) -> list[Paired] | Failure:
+    """The same with what the controls, if there are any, read in each place."""
+    if isinstance(found, Failure) or not controls:
+        return found
+    return [replace(p, control=_control(p.reading, readings, controls)) for p in found]
+
+
+def _control(
+    reading: Reading, readings: Mapping[str, list[Reading] | Failure], controls: Sequence[str]
+) -> Estimate | str:
+    """Mean of the controls in the place of a reading, on the same rows; or why there is none."""
+    theirs = []
+    for name in controls:
+        found = readings[name]
+        if isinstance(found, Failure):
+            return found.reason
+        match = _nearest(reading, found)
+        if match is None or match.reason:
+            return f"{name}: {match.reason if match else 'is not read here'}"
+        if match.estimate.units != reading.estimate.units:
+            return f"{name}: is read on other rows"
+        theirs.append(match.estimate)
+    return estimates.mean(theirs)
+
+
+def over_control(p: Paired, seed: int) -> dict[str, Any]:
+    """What a row tells of the controls: their value, and the student's paired difference to it.
+
+    No control can be a pass or a failure, so no other field of a row knows of them.
+    """
+    if p.control is None or p.reading.reason:
+        return {}
+    if isinstance(p.control, str):
+        return {"control_reason": p.control}
+    over = p.reading.estimate - p.control
+    se = inference.standard_error(over, seed)
+    if not math.isfinite(se):
+        return {"control": p.control.value, "control_reason": "too few rows for an interval"}
+    reach = inference.interval(over.value, se, over.dof, margins.CI_LEVEL)
+    return {"control": p.control.value, "over_control": [over.value, *reach]}
 
 
 def _told(reading: Reading, teacher: Estimate) -> Paired:
@@ -204,6 +252,7 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
     params = {**p.reading.params, **({"depth": p.reading.depth} if p.reading.layer else {})}
     if math.isfinite(p.references):
         params["references"] = p.references
+    params |= over_control(p, seed)
     fields = {
         "severity": condition.severity,
         "params": params,

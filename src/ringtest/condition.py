@@ -67,6 +67,8 @@ class Condition:
     """Whether what a model is shown lies in its inputs, so that another can be shown the same."""
     keeps_rows: ClassVar[bool] = True
     """Whether row i is a changed version of the data's row i (False: another set of rows)."""
+    least_members: ClassVar[int] = 1
+    """Of a smaller teacher it is nothing that an audit looks under by itself."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Ids of measures that are read under it without being asked for, whatever its role."""
     selects: ClassVar[bool] = False

@@ -168,6 +168,11 @@ _Students = Annotated[
 ]
 
 
+_Controls = Annotated[
+    list[ModelTable], BeforeValidator(_listed), Field(json_schema_extra=_one_or_more)
+]
+
+
 class AuditFile(Table):
     """audit.toml: what ``ringtest audit`` compares, and how."""
 
@@ -175,6 +180,9 @@ class AuditFile(Table):
     teacher: _Models = Field(description="the teacher; several tables are members of an ensemble")
     student: _Students = Field(description="the student, or several with a name each")
     reference: list[ModelTable] = Field([], description="honest models of the student's kind")
+    control: _Controls = Field(
+        [], description="students distilled in the same way from a teacher that was never trained"
+    )
     data: DataTable
     audit: AuditTable = AuditTable()
     slice: list[SliceTable] = []
@@ -203,7 +211,12 @@ def schema() -> dict[str, Any]:
 def load(path: Path) -> AuditFile:
     """Read audit.toml; raises ConfigError, in one line, for whatever is wrong with it."""
     config = parse(AuditFile, path.name, toml(path))
-    fields = [("teacher", t) for t in config.teacher] + [("reference", t) for t in config.reference]
+    tables = (
+        ("teacher", config.teacher),
+        ("reference", config.reference),
+        ("control", config.control),
+    )
+    fields = [(name, table) for name, listed in tables for table in listed]
     for where, table in [*fields, *_named(path.name, config.student)]:
         ways.check(f"{path.name}: {where}", table.model_dump())
     if config.audit.references is not None:

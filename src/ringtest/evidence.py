@@ -110,7 +110,8 @@ class _Collector:
 
     def __init__(self, model: Model, wanted: Wanted, n: int, rows: NDArray[np.int64]) -> None:
         self.model = model
-        names = model.layers.names if model.layers else ()
+        # Of a control nothing but outputs is read.
+        names = model.layers.names if model.layers and model.role != "control" else ()
         self.kept = names if wanted.layers or wanted.moments else names[-1:]
         self.kept = self.kept if wanted.sample or wanted.layers or wanted.moments else ()
         self.keeps_rows = wanted.sample or wanted.layers
@@ -214,7 +215,7 @@ def gather(
 
     Args:
         condition: where to look; it is fitted here.
-        models: members, students, references.
+        models: members, students, references, controls.
         pairs: models whose layers are compared over all rows (only with ``wanted.moments``).
         data: the rows.
         task: what outputs mean.
@@ -223,7 +224,9 @@ def gather(
         tick: called with the number of rows done, for each model and block.
     """
     try:
-        condition.fit(list(models), data, blocks.generator(seed, condition.key, "fit"))
+        # Nothing that is seen may rest on a control.
+        fitted = [m for m in models if m.role != "control"]
+        condition.fit(fitted, data, blocks.generator(seed, condition.key, "fit"))
         picked = condition.picks(data)
     except NotMeasurable as error:
         return Gathered({}, {}, np.empty(0, dtype=np.int64), 0, why=str(error))
@@ -243,7 +246,7 @@ def gather(
     cross = _cross(pairs) if wanted.moments else {}
     shared = condition.scope == "shared"
     members = [m for m in models if m.role == "member"]
-    panel = Panel(members, task, n)
+    panel = Panel(models, task, n)
     together = None
     if wanted.combined and len(members) > 1:
         together = _Together(members, task, _Collector(_mean_member(task), wanted, n, rows))

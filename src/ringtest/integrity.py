@@ -94,6 +94,7 @@ def _shape(data: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     )
     yield "subjects.student", isinstance(data["subjects"].get("student"), dict)
     yield "subjects.references", _all(data["subjects"].get("references"), dict)
+    yield "subjects.controls", _all(data["subjects"].get("controls", []), dict)
     yield "subjects.teacher", isinstance(teacher, dict) and _all(teacher.get("members"), dict)
     yield "config.students", students is None or _all(students, str)
     yield "config.identity", identity is None or isinstance(identity, dict)

@@ -129,6 +129,8 @@ class Measure:
     source: ClassVar[str] = ""
     users_own: ClassVar[bool] = False
     """Whether it calls a callable of the user's, which cannot be told from another."""
+    controlled: ClassVar[bool] = False
+    """Whether it is read of controls, too: students of a teacher that was never trained."""
 
     @property
     def area(self) -> str:
@@ -213,6 +215,8 @@ class Committee:
     """Their mean prediction: score and prediction of every row, outputs on the sample."""
     student: Evidence | None
     """None where the ensemble is looked at by itself."""
+    controls: Sequence[Evidence] = ()
+    """Students distilled in the same way from a teacher that was never trained."""
 
 
 class EnsembleMeasure(Measure):

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 Index = slice | Tensor
 _SMALL: Final = (torch.uint8, torch.int8, torch.int16)
-Role = Literal["member", "student", "reference"]
+Role = Literal["member", "student", "reference", "control"]
+"""``reference``: an honest model of the student's kind. ``control``: a student distilled in the
+same way from a teacher that was never trained."""
 
 
 @dataclass

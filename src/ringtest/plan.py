@@ -47,6 +47,12 @@ class Stage:
         return entry.id in self.asked or self.condition.asks_gradients
 
     @property
+    def controlled(self) -> bool:
+        """Whether controls are looked at here: clean, and where the teacher itself is asked."""
+        told = self.condition.role == "clean" or self.wanted.teacher
+        return told and any(m.controlled for m in self.measures)
+
+    @property
     def entries(self) -> tuple[Measure | None, ...]:
         """What has a cell here: all measures, and layer pairs (None) where they are compared."""
         return (*self.measures, None) if self.wanted.moments else self.measures
@@ -59,13 +65,19 @@ class Plan:
     stages: tuple[Stage, ...]
     not_measured: tuple[dict[str, Any], ...] = ()
     models: int = 0
+    controls: int = 0
+    """How many of the models are looked at in some of the stages alone."""
     unread: tuple[Stage, ...] = ()
     """Measures that some member cannot be asked for, and whose rows say so."""
 
     @property
     def passes(self) -> int:
         """Forward passes of a block, over all models."""
-        return sum(-(-stage.rows // BLOCK) for stage in self.stages) * self.models
+        return sum(-(-stage.rows // BLOCK) * self.shown(stage) for stage in self.stages)
+
+    def shown(self, stage: Stage) -> int:
+        """How many models are looked at in a stage."""
+        return self.models if stage.controlled else self.models - self.controls
 
     @property
     def cells(self) -> int:
@@ -95,7 +107,10 @@ def make(
     extra = [(measure, _written(condition)) for measure, condition in extra]
     members = [m for m in models if m.role == "member"]
     found = [
-        c for kind in conditions if task.name in kind.make.tasks for c in kind.make.defaults(data)
+        c
+        for kind in conditions
+        if task.name in kind.make.tasks and kind.make.least_members <= len(members)
+        for c in kind.make.defaults(data)
     ]
     found += users_own(own, task.name, found)
     asked_for, extra = _asked(extra, data, task, found, own)
@@ -137,7 +152,8 @@ def make(
             stages.append(replace(stage, measures=tuple(chosen), wanted=wanted))
         if lacking:
             unread.append(replace(stage, measures=tuple(lacking)))
-    return Plan(tuple(stages), tuple(left_out), len(models), tuple(unread))
+    controls = sum(m.role == "control" for m in models)
+    return Plan(tuple(stages), tuple(left_out), len(models), controls, tuple(unread))
 
 
 _MEANINGLESS = "does not apply to this condition and data"

@@ -43,6 +43,7 @@ def prepare(
     cells: Sequence[Cell] = (),
     max_rows: int = 0,
     conditions: Sequence[Condition] = (),
+    control: Any = None,
     *,
     alone: bool = False,
 ) -> Case:
@@ -69,10 +70,12 @@ def prepare(
     nobody = alone and student is None
     found = {} if nobody else subjects.students(student, kind, data, layers)
     honest = subjects.references(references, kind, data, layers)
+    controls = subjects.controls(control, kind, data)
     everyone = [*members, *honest, *found.values()]
     subjects.check_layers(layers, everyone)
-    made = plan.make(data, kind, everyone, cells, conditions)
-    return Case(data, kind, members, found, honest, made, seed, isinstance(student, dict))
+    made = plan.make(data, kind, [*everyone, *controls], cells, conditions)
+    several = isinstance(student, dict)
+    return Case(data, kind, members, found, honest, made, seed, several, controls)
 
 
 def audit(
@@ -93,6 +96,7 @@ def audit(
     fresh: bool = False,
     progress: Progress | bool = True,
     leakage: findings.Extent = "auto",
+    control: Any = None,
     config: Mapping[str, Any] | None = None,
 ) -> Report | ReportSet:
     """Compare a student, or several, with the teacher from inside.
@@ -120,6 +124,9 @@ def audit(
         leakage: how far to look, before any number, for rows that are in each other or in
             ``train``: ``auto`` looks for near copies where that takes seconds, ``full`` always,
             ``exact`` never. What is found is told and changes no verdict.
+        control: a student distilled in the same way from a teacher that was never trained, or a
+            list of them, whose mean counts. Rows of scores and of fidelity then tell how far the
+            student is above it; it changes no verdict.
         config: written into the report.
 
     Returns:
@@ -143,6 +150,7 @@ def audit(
             cells,
             max_rows,
             conditions,
+            control,
         )
     if not all(isinstance(g, Gate) for g in gates):
         raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
@@ -155,6 +163,7 @@ def audit(
         "teacher": [m.weights_hash for m in case.members],
         "students": {name: m.weights_hash for name, m in case.students.items()},
         "references": [m.weights_hash for m in case.references],
+        **({"controls": [m.weights_hash for m in case.controls]} if case.controls else {}),
         "seed": seed,
         "layers": layers,
         **({} if metric is None else {"metric": versions.of_callable(metric)}),
@@ -213,7 +222,7 @@ def _result(
             sections.scope([*case.members, model]),
             student=name,
             task=case.task.name,
-            subjects=sections.subjects(case.members, model, case.references),
+            subjects=sections.subjects(case.members, model, case.references, case.controls),
             data=sections.data(case.data, [*case.members, *case.references, model], leaks),
             not_measured=sections.not_measured(case.plan.not_measured, rows[name]),
             config=settings,
@@ -248,7 +257,7 @@ def run(
     """
     context = {name: stages.Context() for name in case.students}
     judges = {name: stages.judge(case, model) for name, model in case.students.items()}
-    total = sum(stage.rows for stage in case.plan.stages) * len(case.models)
+    total = sum(stage.rows * len(case.shown(stage)) for stage in case.plan.stages)
     done, seconds, found = 0, {}, {}
     with evaluating(case.models):
         looker = stages.Looker(case, store)

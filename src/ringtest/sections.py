@@ -25,13 +25,17 @@ def scope(models: Sequence[Model]) -> Scope:
 
 
 def subjects(
-    members: Sequence[Model], student: Model, references: Sequence[Model]
+    members: Sequence[Model],
+    student: Model,
+    references: Sequence[Model],
+    controls: Sequence[Model] = (),
 ) -> dict[str, Any]:
     """The ``subjects`` of ``report.json``."""
     return {
         "teacher": {"name": "teacher", "members": [m.describe() for m in members]},
         "student": student.describe(),
         "references": [m.describe() for m in references],
+        **({"controls": [m.describe() for m in controls]} if controls else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -70,7 +71,7 @@ class Looker:
         missing = [entry for entry in stage.entries if entry_id(entry) not in cells]
         found = len(cells)
         if not missing:
-            tick(stage.rows * len(self.case.models))
+            tick(stage.rows * len(self.case.shown(stage)))
             return cells, found
         gathered = self._gather(stage, tick)
         at = None if gathered.why else setting(self.case, stage.condition, gathered)
@@ -124,7 +125,7 @@ class Looker:
         case = self.case
         return evidence.gather(
             stage.condition,
-            case.models,
+            case.shown(stage),
             case.pairs,
             case.data,
             case.task,
@@ -179,17 +180,25 @@ def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) 
         if entry is None or plan.beyond(entry, at.condition, m) is None
     ]
     names = [m.name for m in students]
+    controls = [
+        m.name
+        for m in case.controls
+        if entry is not None
+        and entry.controlled
+        and m.name in gathered.evidence
+        and plan.beyond(entry, at.condition, m) is None
+    ]
     if isinstance(entry, ModelMeasure):
-        everyone = [*members, *_honest(case, entry), *names]
+        everyone = [*members, *_honest(case, entry), *controls, *names]
         return dict(compare.read(entry, gathered.evidence, everyone, at))
     if isinstance(entry, PairMeasure):
         # All references where none is of the student's kind: their drift is still worth knowing.
         honest = {m.name: [r.name for r in case.kin(m) or case.references] for m in students}
         return dict(likeness.compute(entry, gathered.evidence, members, names, honest, at))
     if isinstance(entry, EnsembleMeasure):
-        return {
-            name: _together(entry, gathered, members, name, at) for name in names or [NO_STUDENT]
-        }
+        beside = [gathered.evidence[c] for c in controls]
+        together = partial(_together, entry, gathered, members, at=at, controls=beside)
+        return {name: together(name) for name in names or [NO_STUDENT]}
     return {
         m.name: layer_pairs.rows(gathered, members, m.name)
         for m in students
@@ -198,16 +207,22 @@ def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) 
 
 
 def _together(
-    entry: EnsembleMeasure, gathered: Gathered, members: list[str], student: str, at: Setting
+    entry: EnsembleMeasure,
+    gathered: Gathered,
+    members: list[str],
+    student: str,
+    *,
+    at: Setting,
+    controls: list[Evidence],
 ) -> list[Reading] | Failure:
     """Readings of the ensemble with one student beside it, or with nobody."""
     assert gathered.combined is not None
     seen = gathered.evidence
     mine = seen.get(student)
-    for one in (gathered.combined, *(() if mine is None else (mine,))):
+    for one in (gathered.combined, *(() if mine is None else (mine,)), *controls):
         if one.failed:
             return Failure(one.failure, f"{one.subject} {one.failed}")
-    shown = Committee([seen[m] for m in members], gathered.combined, mine)
+    shown = Committee([seen[m] for m in members], gathered.combined, mine, controls)
     found: list[Reading] | Failure = compare.guarded(
         gathered.combined, lambda _: entry.read(shown, at)
     )
@@ -239,6 +254,8 @@ def tell(
             elif isinstance(entry, ModelMeasure):
                 honest, level = _honest(case, entry), "teacher" in entry.needs
                 found = compare.pair(cells[entry.id], members, model.name, honest, level=level)
+                controls = [m.name for m in case.controls if m.name in cells[entry.id]]
+                found = compare.controlled(found, cells[entry.id], controls)
                 left = judge.see_readings(entry, condition, found)
                 if told:
                     told.series.see(entry, condition, found)

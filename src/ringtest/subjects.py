@@ -239,6 +239,25 @@ def references(given: Any, task: AnyTask, data: AuditData, layers: Any = "auto")
     return found
 
 
+def controls(given: Any, task: AnyTask, data: AuditData) -> list[Model]:
+    """Students distilled from a teacher that was never trained; none for None.
+
+    Only their outputs are read, so any layers will do, and so will stored evidence.
+    """
+    given = resolved("control", given, task)
+    if given is None:
+        return []
+    if isinstance(given, str | dict):
+        fix = "give the model, or a list of models"
+        raise ConfigError("control", f"is a {type(given).__name__}", fix)
+    if not isinstance(given, list):
+        return [_prepared("control", "control", given, task, data, "auto")]
+    if not given:
+        raise SubjectError("control", "is an empty list", "give at least one, or leave it out")
+    named = {f"control[{i}]": m for i, m in enumerate(given)}
+    return [_prepared(name, "control", m, task, data, "auto") for name, m in named.items()]
+
+
 def check_layers(wanted: Any, models: Sequence[Model]) -> None:
     """Raise SubjectError for a pattern that matches nowhere, or a model in which none matches."""
     if wanted == "auto":

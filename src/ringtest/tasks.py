@@ -89,6 +89,10 @@ class Task:
         """
         raise NotImplementedError
 
+    def zeros(self, outputs: Tensor) -> Tensor:
+        """(b, k) where canonical outputs, of a model that gives probabilities, say exactly 0."""
+        return torch.zeros_like(outputs, dtype=torch.bool)
+
     def combined(self, outputs: Sequence[Tensor]) -> Tensor:
         """(m, k) an ensemble's outputs as points; in standard deviations unless probabilities."""
         points = self.points(self.mean([o.double() for o in outputs]))
@@ -160,6 +164,10 @@ class Classification(Task):
         if probabilities:
             return raw.clamp_min(torch.finfo(raw.dtype).tiny).log()
         return raw.log_softmax(dim=-1)
+
+    def zeros(self, outputs: Tensor) -> Tensor:
+        """Where they are as small as :meth:`canonical` makes a 0, but for rounding."""
+        return outputs <= float(np.log(torch.finfo(torch.float32).tiny)) + 1e-3
 
     def mean(self, outputs: Sequence[Tensor]) -> Tensor:
         """Log of the mean probability."""

@@ -199,3 +199,21 @@ def test_data_depend_on_the_seed_alone() -> None:
     assert not torch.equal(first.train_images, other.train_images)
     for name, images in digits.production(first, 1).items():
         assert torch.equal(images, digits.production(again, 1)[name])
+
+
+def test_the_control_is_a_distilled_student_whose_teacher_had_not_learnt(demo: Demo) -> None:
+    assert demo.control is not None
+    shapes = [p.shape for p in demo.students["distilled"].parameters()]
+    assert [p.shape for p in demo.control.parameters()] == shapes
+    # Ten classes, and nobody told it any.
+    assert accuracy(demo.control, demo.inputs, demo.targets) < 0.4
+    assert not demo.control.training
+
+
+def test_untrained_members_are_those_that_training_begins_with(data: digits.Digits) -> None:
+    lesson = training.labelled(data.train_images, data.train_targets)
+    begun = training.fit([lesson, lesson], [0, 1], steps=4)
+    for first, after in zip(training.untrained([0, 1]), begun, strict=True):
+        for a, b in zip(first.parameters(), after.parameters(), strict=True):
+            assert (a - b).abs().max() < 0.02
+            assert not a.requires_grad or not torch.equal(a, b)

@@ -188,3 +188,30 @@ def test_ambiguity_is_exact_and_clones_are_one_vote():
 def test_errors_that_are_none_are_refused(errors):
     with pytest.raises(ringtest.RingtestError, match="errors"):
         ambiguity.of(errors)
+
+
+def test_what_the_student_of_a_random_teacher_has_too_was_not_transferred():
+    """A student that gains by the recipe alone: the control is the very same."""
+    draw = np.random.default_rng(1)
+    y = torch.from_numpy(draw.integers(3, size=2000))
+
+    def reader(right: float, seed: int):
+        """Fixed answers by row: the row's number is its input."""
+        draw = np.random.default_rng(seed)
+        wrong = (y + torch.from_numpy(draw.integers(1, 3, size=2000))) % 3
+        said = torch.where(torch.from_numpy(draw.random(2000) < right), y, wrong)
+        return lambda x: nn.functional.one_hot(said[x[:, 0].long()], 3) * 4.0
+
+    members, student = [reader(0.7, s) for s in range(3)], reader(0.78, 7)
+    data = ringtest.AuditData(torch.arange(2000.0)[:, None], y)
+
+    def answer(**given) -> dict:
+        case = road.prepare(members, student, data, **given)
+        return by_statistic(alone.rows(case)["student"], "ensemble.waterfall")["ensemble"].params
+
+    assert answer()["answer"] == "transferred"
+    assert answer(control=reader(0.45, 8))["answer"] == "transferred"
+    same = answer(control=student)
+    assert same["answer"] == "not"
+    assert "random teacher" in same["words"]
+    assert same["control"] == pytest.approx(0.78, abs=0.03)

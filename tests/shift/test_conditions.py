@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 import ringtest.perturb
 import ringtest.shift
+from ringtest import tasks
 from ringtest.condition import Condition, conditions
 from ringtest.data import AuditData
+from ringtest.trial import prepare
 from tests.support.steady import STEADY
 
 AREAS = ("ringtest.shift.", "ringtest.perturb.")
@@ -64,8 +67,26 @@ def ours(data: AuditData) -> list[Condition]:
 CASES = [pytest.param(k, c, id=f"{k}-{c.key}") for k, d in DATA.items() for c in ours(d)]
 
 
+def members(data: AuditData, count: int) -> list[Any]:
+    """Linear members that differ."""
+    task, k = tasks.make("classification", data), data.inputs[0].numel()
+    made = []
+    for i in range(count):
+        layer = skip_init(nn.Linear, k, 3, bias=False)  # draws nothing
+        with torch.no_grad():
+            layer.weight.copy_(torch.randn(3, k, generator=rng(10 + i)) / k**0.5)
+        net = nn.Sequential(nn.Flatten(), layer)
+        net = net.to(data.inputs.dtype if data.inputs.is_floating_point() else torch.float32)
+        made.append(prepare(f"m{i}", "member", net, task, data))
+    return made
+
+
 def fitted(condition: Condition, data: AuditData) -> Condition:
-    condition.fit([STEADY], data, rng(1))
+    few = condition.least_members
+    subjects = [STEADY] if few == 1 else members(data, few)
+    condition.fit(subjects, data, rng(1))
+    for m in subjects if few > 1 else ():
+        m.at(data.rows, slice(0, data.n))
     return condition
 
 

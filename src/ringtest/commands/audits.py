@@ -66,6 +66,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
             "data": data,
             "task": config.task,
             "references": [subject(r) for r in config.reference] or None,
+            "control": [subject(c) for c in config.control] or None,
             "layers": config.audit.layers,
             "seed": config.audit.seed if seed is None else seed,
             "cells": [(m, c) for m, c in config.audit.cells],

@@ -124,7 +124,7 @@ class _Pilot:
         def fit(of: Case) -> float:
             rng = blocks.generator(case.seed, condition.key, "fit")
             begin = time.perf_counter()
-            condition.fit(list(of.models), of.data, rng)
+            condition.fit([m for m in of.models if m.role != "control"], of.data, rng)
             return time.perf_counter() - begin
 
         # A block is too few rows to pick from; as they are they cost the same.
@@ -133,7 +133,7 @@ class _Pilot:
         begin = time.perf_counter()
         gathered = evidence.gather(
             shown,
-            small.models,
+            small.shown(stage),
             small.pairs,
             small.data,
             small.task,

@@ -21,6 +21,9 @@ MEMBERS = 3
 SEEDS_PER_BUILD = 100
 """Seeds that one build may use; another build's never overlap."""
 
+CONTROL_SEED = 99
+"""Of the control, among those of its build: the last, far from the students'."""
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -42,6 +45,8 @@ class Demo:
     """Unlabelled sets, (520, 1, 8, 8) each: other digits, shifted, without the watermark."""
     bounds: tuple[float, float] = (0.0, 1.0)
     """The legal range of pixels."""
+    control: nn.Module | None = None
+    """A student distilled like `distilled`, from the teacher as it was before any training."""
     mark: Callable[[Tensor, Tensor], Tensor] | None = None
     """(images, classes) -> the images with the watermark of these classes; None: there is none."""
 
@@ -75,6 +80,7 @@ def build(seed: int = 0, progress: Callable[[str, float], None] | None = None) -
         report("students", index / len(students.STUDENTS))
         # Two seeds each: the split student trains two networks.
         built[student.name] = student.build(data, teacher, first + MEMBERS + 2 * index)
+    control = students.build_control(data, range(first, first + MEMBERS), first + CONTROL_SEED)
     report("students", 1.0)
     return Demo(
         teacher=teacher,
@@ -84,5 +90,6 @@ def build(seed: int = 0, progress: Callable[[str, float], None] | None = None) -
         inputs=digits.stamp(data.benchmark_images, data.benchmark_targets),
         targets=data.benchmark_targets,
         production=digits.production(data, seed),
+        control=control,
         mark=digits.restamp,
     )

@@ -79,6 +79,7 @@ def run(out: Path, seed: int = 0, quiet: bool = False) -> list[Line]:
             seed=seed,
             progress=lambda what, share: tell(f"audit: {view.condition(what)}", share),
             conditions=[] if built.mark is None else [Rewritten(built.mark, WATERMARK)],
+            control=built.control,
             config={"demo": True, "command": f"ringtest demo --seed {seed}"},
         )
         assert isinstance(found, ReportSet)

@@ -23,6 +23,7 @@ from ringtest.demo.training import (
     mean_probability,
     network,
     train_member,
+    untrained,
     varied,
 )
 
@@ -77,6 +78,20 @@ def distil(
 def build_distilled(data: Digits, teacher: Sequence[nn.Module], seed: int) -> nn.Module:
     """Honest: distilled on images varied as the teacher's were."""
     return distil(teacher, varied(data, generator(seed, "distilled"))[0], seed)
+
+
+def build_control(data: Digits, members: Sequence[int], seed: int) -> nn.Module:
+    """No student of the table: distilled like `build_distilled`, from members before any training.
+
+    What it shares with the teacher comes from the inputs and the recipe, not from what a teacher
+    knew (Mason-Williams et al. 2025, arXiv:2510.12615: random control distillation).
+
+    Args:
+        data: the split digits.
+        members: seeds of the teacher's members, whose first weights the control's teacher has.
+        seed: of the control.
+    """
+    return build_distilled(data, untrained(members), seed)
 
 
 def build_smaller(data: Digits, teacher: Sequence[nn.Module], seed: int) -> nn.Module:

@@ -132,6 +132,12 @@ def train_members(
     return fit([member_lesson(data, seed) for seed in seeds], seeds, on_progress=on_progress)
 
 
+def untrained(seeds: Sequence[int], widths: Sequence[int] = WIDTHS) -> list[nn.Sequential]:
+    """Members as `fit` begins with them, one per seed: the same first weights, and no training."""
+    first = _first_weights(widths, [generator(seed, "fit") for seed in seeds])
+    return [_unstack(index, widths, *first) for index in range(len(seeds))]
+
+
 def train_member(data: Digits, seed: int) -> nn.Sequential:
     """Train one member or sibling; for several, `train_members` is far cheaper."""
     return train_members(data, [seed])[0]

@@ -92,10 +92,11 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
         before, now = _at(old, f"config.{name}"), _at(new, f"config.{name}")
         if before != now:
             yield f"config.{name} was {before}, now {now}"
-    # Whatever else makes an audit the same; the students are what is compared.
+    # Whatever else makes an audit the same; the students are what is compared, and controls move
+    # nothing that is.
     known = [_at(d, "config.identity") or {} for d in (old, new)]
     for key in sorted(known[0].keys() | known[1].keys()):
-        if not key.startswith("student") and known[0].get(key) != known[1].get(key):
+        if not key.startswith(("student", "control")) and known[0].get(key) != known[1].get(key):
             yield f"config.identity.{key} differs"
 
 
