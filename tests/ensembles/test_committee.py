@@ -202,7 +202,7 @@ def test_what_the_student_of_a_random_teacher_has_too_was_not_transferred():
         said = torch.where(torch.from_numpy(draw.random(2000) < right), y, wrong)
         return lambda x: nn.functional.one_hot(said[x[:, 0].long()], 3) * 4.0
 
-    members, student = [reader(0.7, s) for s in range(3)], reader(0.78, 7)
+    members, student = [reader(0.7, s) for s in range(3)], reader(0.8, 7)
     data = ringtest.AuditData(torch.arange(2000.0)[:, None], y)
 
     def answer(**given) -> dict:
@@ -214,4 +214,4 @@ def test_what_the_student_of_a_random_teacher_has_too_was_not_transferred():
     same = answer(control=student)
     assert same["answer"] == "not"
     assert "random teacher" in same["words"]
-    assert same["control"] == pytest.approx(0.78, abs=0.03)
+    assert same["control"] == pytest.approx(0.8, abs=0.03)
