@@ -100,6 +100,39 @@ def schema() -> Schema:
     }
 
 
+def ensemble_schema() -> Schema:
+    """JSON Schema of ``ensemble.json``, schema version 1."""
+    model: Schema = {"anyOf": [{"$ref": "#/$defs/model"}, {"type": "null"}]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ringtest ensemble",
+        "description": "What was found of an ensemble, before or after it was distilled.",
+        **_object(
+            schema_version={"const": 1},
+            kind={"const": "ensemble"},
+            measurements={
+                "type": "array",
+                "minItems": 1,
+                "items": _object(
+                    name={"type": ["string", "null"]}, row={"$ref": "#/$defs/measurement"}
+                ),
+            },
+            subjects=_object(
+                members=_list({"$ref": "#/$defs/model"}),
+                students={"type": "object", "additionalProperties": model},
+            ),
+            data=_object(
+                rows={"anyOf": [_data(), {"type": "null"}]}, recorded={"type": ["object", "null"]}
+            ),
+            config=FREE,
+            environment=FREE,
+            integrity=_object(sha256={"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            timing=FREE,
+        ),
+        "$defs": {"measurement": _measurement(), "model": _model()},
+    }
+
+
 def _object(**properties: Schema) -> Schema:
     """An object with exactly these properties, all of them required."""
     return {

@@ -263,10 +263,11 @@ def test_a_catalogue_can_be_asked_for_a_part(capsys):
         assert "Traceback" not in error
 
 
-def test_schema_prints_all_three_or_one(capsys):
+def test_schema_prints_all_or_one(capsys):
     assert main(["schema"]) == Exit.PASS
     schemas = json.loads(capsys.readouterr().out)
-    assert list(schemas) == ["audit.toml", "gate.toml", "report.json"]
+    written = ["audit.toml", "ensemble.toml", "gate.toml"]
+    assert list(schemas) == [*written, "report.json", "ensemble.json"]
     for found in schemas.values():
         jsonschema.Draft202012Validator.check_schema(found)
     assert main(["schema", "gate.toml"]) == Exit.PASS
@@ -287,7 +288,8 @@ def test_version_and_help(capsys):
     assert capsys.readouterr().out == f"ringtest {ringtest.__version__}\n"
     assert main(["--help"]) == Exit.PASS
     shown = capsys.readouterr().out
-    for name in ("demo", "plan", "audit", "gate", "layers", "measures", "conditions", "schema"):
+    names = ("demo", "plan", "audit", "ensemble", "gate", "layers", "measures", "conditions")
+    for name in (*names, "schema"):
         assert f" {name} " in shown
 
 

@@ -303,12 +303,14 @@ def commands(page: str) -> list[str]:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)])
 def test_commands_run(page: str, tmp_path: Path) -> None:
-    """In order, on the TOML files of the page; an unnamed one is audit.toml."""
+    """In order, on the TOML and Python files of the page; an unnamed TOML is audit.toml."""
     from safetensors.torch import save_file
 
     for f in fences(page):
         if f.language == "toml":
             (tmp_path / (f.file or "audit.toml")).write_text(f.text)
+    for name, text in files(page).items():
+        (tmp_path / name).write_text(text)
     (tmp_path / "models.py").write_text(MODELS)
     (tmp_path / "data.py").write_text("from models import benchmark\n")
     names: dict[str, Any] = {}
@@ -321,7 +323,7 @@ def test_commands_run(page: str, tmp_path: Path) -> None:
         assert code in ({0, 1, 3} if line.split()[1] == "gate" else {0}), (line, errors)
         assert "Traceback" not in errors
     if page == "README.md":
-        every = {"layers", "plan", "audit", "gate", "measures", "conditions", "schema"}
+        every = {"layers", "plan", "audit", "ensemble", "gate", "measures", "conditions", "schema"}
         assert every <= {line.split()[1] for line, _, _ in results}
 
 
@@ -395,7 +397,8 @@ def test_names_exist(page: str) -> None:
         name = token.content.split("@")[0]
         if token.type != "code_inline" or not re.fullmatch(r"\w+(\.[\w*]+)+", name):
             continue
-        if name.split(".")[0] in families:
+        # ensemble.json is a file, and no measure of the family ensemble.
+        if name.split(".")[0] in families and not name.endswith((".json", ".html")):
             found = any(fnmatchcase(k, name) for k in known) or name in averaged
             # Splits of a column: its name and value stand behind the kind.
             split = any(name.startswith(f"{k}.") for k in known if k.startswith("shift.split."))

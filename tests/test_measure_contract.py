@@ -20,13 +20,21 @@ from ringtest import inference
 from ringtest.beside import Beside
 from ringtest.compare import Failure, guarded
 from ringtest.condition import Clean, Condition
-from ringtest.measure import Committee, EnsembleMeasure, ModelMeasure, PairMeasure, measures
+from ringtest.measure import (
+    Committee,
+    EnsembleMeasure,
+    ModelMeasure,
+    PairMeasure,
+    RecordedMeasure,
+    measures,
+)
 
 N, D = 240, 6
 EVERY = [pytest.param(m, id=m.id) for m in measures]
 # What runs the model again is held to the same in tests/probes/test_usage_contract.py, what a
-# condition learnt in the tests of that condition.
-SEEING = [p for p in EVERY if not p.values[0].needs & {"model", "gradients", "condition"}]
+# condition learnt in the tests of that condition, what reads recordings in tests/ensembles.
+UNSEEN = {"model", "gradients", "condition", "recorded"}
+SEEING = [p for p in EVERY if not p.values[0].needs & UNSEEN]
 INSIDE = [
     p
     for p in SEEING
@@ -181,7 +189,7 @@ def sees_both(entry) -> bool:
 
 @pytest.mark.parametrize("entry", EVERY)
 def test_declarations_are_complete(entry):
-    assert isinstance(entry, ModelMeasure | PairMeasure | EnsembleMeasure)
+    assert isinstance(entry, ModelMeasure | PairMeasure | EnsembleMeasure | RecordedMeasure)
     assert entry.id.count(".") == 1
     assert entry.about
     assert type(entry).__doc__
@@ -193,7 +201,7 @@ def test_declarations_are_complete(entry):
     for smaller, larger in itertools.pairwise(order):
         assert larger not in entry.invariant_to or smaller in entry.invariant_to
     assert "linear" not in entry.invariant_to or "scale" in entry.invariant_to
-    assert entry.on
+    assert entry.on or isinstance(entry, RecordedMeasure)
     assert entry.needs
     if type(entry).__module__.startswith("ringtest."):
         assert entry.area in ("probes", "perturb", "shift", "ensembles")

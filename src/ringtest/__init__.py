@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ringtest.data import AuditData
+    from ringtest.ensemble_report import EnsembleReport
+    from ringtest.ensembles.recorded import Recorded
+    from ringtest.ensembling import ensemble
     from ringtest.errors import Exit, RingtestError
     from ringtest.findings import leakage
     from ringtest.gates.gate_file import load_policy
@@ -27,11 +30,14 @@ __version__ = "0.1.0"
 _HOME: Final = {
     "audit": "ringtest.road",
     "AuditData": "ringtest.data",
+    "ensemble": "ringtest.ensembling",
+    "EnsembleReport": "ringtest.ensemble_report",
     "Exit": "ringtest.errors",
     "RingtestError": "ringtest.errors",
     "Gate": "ringtest.policy",
     "Policy": "ringtest.policy",
     "Waiver": "ringtest.policy",
+    "Recorded": "ringtest.ensembles.recorded",
     "Report": "ringtest.report",
     "ReportSet": "ringtest.report",
     "gate": "ringtest.report",
@@ -44,15 +50,18 @@ _HOME: Final = {
 
 __all__ = [
     "AuditData",
+    "EnsembleReport",
     "Exit",
     "Gate",
     "Policy",
+    "Recorded",
     "Report",
     "ReportSet",
     "RingtestError",
     "Subject",
     "Waiver",
     "audit",
+    "ensemble",
     "gate",
     "leakage",
     "load_policy",

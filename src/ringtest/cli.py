@@ -199,6 +199,15 @@ def audit(
 
 
 @app.command()
+def ensemble(config: _Config, out: _Out = None, seed: _Seed = None, quiet: _Quiet = False) -> None:
+    """Ask whether a teacher's members, or what was recorded of them, are worth distilling."""
+    from ringtest.commands import ensembles as commands
+
+    with _stoppable():
+        commands.ensemble(config, out, seed, quiet)
+
+
+@app.command()
 def gate(
     report: Annotated[
         Path,
@@ -273,11 +282,11 @@ def schema(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE]", help="audit.toml, gate.toml or report.json", show_default=False
+            metavar="[FILE]", help="audit.toml, report.json or another", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Print the JSON Schema of audit.toml, gate.toml and report.json, or of one of them."""
+    """Print the JSON Schema of every file, of audit.toml to ensemble.json, or of one of them."""
     from ringtest.commands import audits as commands
 
     print(commands.schema(file))

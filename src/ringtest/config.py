@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from ringtest.config_errors import LATER, in_words
+from ringtest.config_recorded import SPEC, OwnRecordings, RecordedTable, Table, check_recorded
 from ringtest.errors import ConfigError, close_to
 from ringtest.policy import Gate
 from ringtest.sources import ways
-
-_SPEC: Final = r"^[^:\s]+:[^:\s]+$"
-"""``module:callable``"""
 
 
 def _listed(value: Any) -> Any:
@@ -33,22 +31,16 @@ def _one_or_more(schema: dict[str, Any]) -> None:
     schema["anyOf"] = [items, several]
 
 
-class Table(BaseModel):
-    """A table of a configuration file: no unknown keys, no values of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
 class ModelTable(Table):
     """Where a model comes from: one of load, factory with weights, hf, exported, evidence."""
 
     load: str | None = Field(
         None,
-        pattern=_SPEC,
+        pattern=SPEC,
         description="module:callable that gives the model; for a teacher, or a list",
     )
     factory: str | None = Field(
-        None, pattern=_SPEC, description="module:callable that builds the model, before its weights"
+        None, pattern=SPEC, description="module:callable that builds the model, before its weights"
     )
     weights: str | None = Field(
         None, min_length=1, description="safetensors (or torch state_dict) file for the factory"
@@ -69,7 +61,7 @@ class ModelTable(Table):
     single: bool = Field(False, description="true: its heads of one shape are no ensemble")
 
 
-class StudentTable(ModelTable):
+class StudentTable(ModelTable, OwnRecordings):
     """A student; with several, each has a name."""
 
     name: str | None = Field(None, min_length=1, description="name of its report and folder")
@@ -78,7 +70,7 @@ class StudentTable(ModelTable):
 class DataTable(Table):
     """Where the rows come from."""
 
-    load: str = Field(pattern=_SPEC, description="module:callable that gives a ringtest.AuditData")
+    load: str = Field(pattern=SPEC, description="module:callable that gives a ringtest.AuditData")
     groups: str | None = Field(
         None,
         min_length=1,
@@ -185,32 +177,71 @@ class AuditFile(Table):
     )
     data: DataTable
     audit: AuditTable = AuditTable()
-    slice: list[SliceTable] = []
-    gate: list[GateTable] = []
+    slice: list[SliceTable] = Field([])
+    gate: list[GateTable] = Field([])
+    recorded: RecordedTable | None = Field(
+        None, description="what was recorded of the ensemble; it is told and never judged"
+    )
 
     @property
     def is_set(self) -> bool:
         """Whether students have names, and so a folder each."""
-        return self.student[0].name is not None
+        return bool(self.student) and self.student[0].name is not None
 
     def as_dict(self) -> dict[str, Any]:
         """What was asked for, as plain JSON values."""
         return self.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
 
 
+class EnsembleFile(AuditFile):
+    """What ``ringtest ensemble`` reads: an audit.toml of which parts may be missing."""
+
+    teacher: _Models = Field(
+        default_factory=list, description="the members; needless where recordings are given"
+    )
+    student: _Students = Field(
+        default_factory=list, description="the student, or several, if there are any yet"
+    )
+    data: DataTable | None = None  # type: ignore[assignment]
+
+
 def schema() -> dict[str, Any]:
-    """JSON Schemas of audit.toml and gate.toml by file name."""
+    """JSON Schemas of audit.toml, of what may be left out of it, and of gate.toml, by name."""
     # It needs the tables of this module.
     from ringtest.gates.gate_file import GateFile
 
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    files: dict[str, type[Table]] = {"audit.toml": AuditFile, "gate.toml": GateFile}
+    files: dict[str, type[Table]] = {
+        "audit.toml": AuditFile,
+        "ensemble.toml": EnsembleFile,
+        "gate.toml": GateFile,
+    }
     return {name: dialect | form.model_json_schema() for name, form in files.items()}
 
 
 def load(path: Path) -> AuditFile:
     """Read audit.toml; raises ConfigError, in one line, for whatever is wrong with it."""
-    config = parse(AuditFile, path.name, toml(path))
+    return _load(path, AuditFile)
+
+
+def load_ensemble(path: Path) -> EnsembleFile:
+    """The same of a file in which teacher, student and data may be missing."""
+    config = _load(path, EnsembleFile)
+    if config.teacher and config.data is None:
+        raise ConfigError(
+            f"{path.name}: data", "is missing", "say on which rows the teacher is looked at"
+        )
+    if not config.teacher and config.recorded is None:
+        fix = "add [teacher] with [data], or [recorded] with answers or candidates"
+        raise ConfigError(path.name, "names neither teacher nor recordings", fix)
+    return config
+
+
+F = TypeVar("F", bound=AuditFile)
+
+
+def _load(path: Path, form: type[F]) -> F:
+    config = parse(form, path.name, toml(path))
     tables = (
         ("teacher", config.teacher),
         ("reference", config.reference),
@@ -218,7 +249,9 @@ def load(path: Path) -> AuditFile:
     )
     fields = [(name, table) for name, listed in tables for table in listed]
     for where, table in [*fields, *_named(path.name, config.student)]:
-        ways.check(f"{path.name}: {where}", table.model_dump())
+        if not (form is EnsembleFile and _only_recorded(table)):
+            ways.check(f"{path.name}: {where}", table.model_dump())
+    check_recorded(path.name, config.recorded, any(s.recordings for s in config.student))
     if config.audit.references is not None:
         raise ConfigError(
             f"{path.name}: audit.references",
@@ -226,6 +259,12 @@ def load(path: Path) -> AuditFile:
             "give [[reference]] tables, or none",
         )
     return config
+
+
+def _only_recorded(table: ModelTable) -> bool:
+    """Whether it is a student that need be no model: what was recorded of it is told."""
+    recorded = isinstance(table, StudentTable) and bool(table.recordings)
+    return recorded and not any(getattr(table, way) for way in ways.WAYS)
 
 
 T = TypeVar("T", bound=Table)

@@ -141,6 +141,14 @@ def _row(index: int, values: Any) -> Measurement:
     return row
 
 
+def measurement(index: int, values: Any) -> Measurement:
+    """A stored row, checked; ``index`` is its number for messages.
+
+    Raises KeyError, TypeError or ValueError for what is no row.
+    """
+    return _row(index, values)
+
+
 def _check_headline(index: int, row: Measurement, judged: bool) -> None:
     if not row.group:
         # It would count for nothing.

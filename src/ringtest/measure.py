@@ -18,7 +18,9 @@ from ringtest.registry import Registry
 if TYPE_CHECKING:
     from ringtest.condition import Condition
     from ringtest.data import AuditData
+    from ringtest.ensembles.recorded import Recorded
     from ringtest.evidence import Evidence
+    from ringtest.measurement import Measurement
     from ringtest.tasks import AnyTask
 
 Need = Literal[
@@ -34,6 +36,7 @@ Need = Literal[
     "teacher",
     "condition",
     "outside",
+    "recorded",
 ]
 """``outcomes``: score and prediction of every row. ``sample``: last hidden layer and outputs on the
 sample of rows. ``layers``: the same for all layers. ``moments``: running sums over all rows and
@@ -43,7 +46,8 @@ respect to inputs. ``layer_gradients``, beside ``model``: with respect to layers
 tokens can. ``condition``: what the fitted condition learnt of each model.
 ``outside``: evidence of all rows of the data, where the condition picks some of them. ``teacher``:
 what the teacher's other members say of the very inputs that the model was shown; what is held
-against them is a level of its own, and is told even of a single teacher's student."""
+against them is a level of its own, and is told even of a single teacher's student. ``recorded``:
+answers or candidates that were sampled before, and no model."""
 Invariance = Literal["permutation", "orthogonal", "linear", "scale", "logit scale"]
 
 PERMUTATION: Final[Invariance] = "permutation"
@@ -231,6 +235,24 @@ class EnsembleMeasure(Measure):
 
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """Readings of the ensemble under one condition."""
+        raise NotImplementedError
+
+
+class RecordedMeasure(Measure):
+    """Rows about recorded answers or candidates: it sees no model, and is read under no condition.
+
+    Rows are context. They are told wherever recordings are given, by ``ringtest.ensemble`` and
+    ``ringtest.audit``.
+    """
+
+    needs = frozenset({"recorded"})
+    on = ()
+    default = False
+    told_as: ClassVar[str]
+    """What its rows name as their condition."""
+
+    def read(self, recorded: Recorded, student: str | None, seed: int) -> list[Measurement]:
+        """Rows of the ensemble, with a student beside it where one of that name was recorded."""
         raise NotImplementedError
 
 

@@ -174,6 +174,8 @@ def _obstacle(
     entry: Measure, condition: Condition, data: AuditData, task: AnyTask, members: int
 ) -> str | None:
     """Why a measure says nothing of any model under a condition, or None."""
+    if "recorded" in entry.needs:
+        return "is read from recordings, not from models: give audit(recorded=) or [recorded]"
     if not entry.applies(condition, data, task):
         return _MEANINGLESS
     if isinstance(entry, EnsembleMeasure):

@@ -74,7 +74,7 @@ class Report:
         ``direction`` and ``null`` are categories; those of ``status`` are ordered, so that sorting
         puts what fails on top and context at the end.
         """
-        return _tidy(self.verdict.rows)
+        return tidy(self.verdict.rows)
 
     def plot(self, kind: str, ax: Axes | None = None, *, measure: str | None = None) -> Axes:
         """Draw what the report found; returns the matplotlib axes.
@@ -144,7 +144,7 @@ class ReportSet(Mapping[str, Report]):
     def frame(self) -> pd.DataFrame:
         """All measurements as in :meth:`Report.frame`, the student's name first, as ``name``."""
         rows = [(name, row) for name, r in self.items() for row in r.verdict.rows]
-        found = _tidy([row for _, row in rows])
+        found = tidy([row for _, row in rows])
         found.insert(0, "name", [name for name, _ in rows])
         return found
 
@@ -198,7 +198,7 @@ _SEVEREST_FIRST: Final = (
 )
 
 
-def _tidy(rows: Sequence[Measurement]) -> pd.DataFrame:
+def tidy(rows: Sequence[Measurement]) -> pd.DataFrame:
     """One line a row, with the types that a notebook can sort and group by."""
     import pandas as pd
 
@@ -290,26 +290,38 @@ LARGEST: Final = 1 << 29
 """Bytes of a report.json that is read at all; one of ours has some hundred bytes a row."""
 
 
-def _load(path: Path) -> Report:
+def read_json(path: Path, again: str = "audit again") -> Any:
+    """What a report's file says: JSON without NaN, infinities and keys that stand twice.
+
+    Args:
+        path: the file.
+        again: what is to be done about a file that cannot be read.
+
+    Raises ReportError.
+    """
+
     def refuse(constant: str) -> float:
-        raise ReportError(
-            str(path), f"holds {constant}, which no report of ours does", "audit again"
-        )
+        raise ReportError(str(path), f"holds {constant}, which no report of ours does", again)
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
-            raise ReportError(str(path), "names a key twice", "audit again")
+            raise ReportError(str(path), "names a key twice", again)
         return made
 
     try:
         if path.stat().st_size > LARGEST:
-            raise ReportError(str(path), f"has more than {LARGEST:,} bytes", "audit again")
-        data = json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=once)
+            raise ReportError(str(path), f"has more than {LARGEST:,} bytes", again)
+        return json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=once)
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        raise ReportError(str(path), f"cannot be read ({error})", again) from error
+
+
+def _load(path: Path) -> Report:
+    data = read_json(path)
+    try:
         return Report(data)
     except ReportError as error:
-        if error.field == str(path):
-            raise
         raise ReportError(f"{path}: {error.field}", error.problem, error.fix) from error
-    except (ValueError, OSError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise ReportError(str(path), f"cannot be read ({error})", "audit again") from error

@@ -17,6 +17,8 @@ from ringtest.cells import versions
 from ringtest.cells.store import Store
 from ringtest.condition import Condition
 from ringtest.data import AuditData
+from ringtest.ensembles import recordings
+from ringtest.ensembles.recorded import Recorded
 from ringtest.errors import ConfigError, DataError, Interrupted
 from ringtest.files import CELLS, claim, held, is_free, sweep
 from ringtest.measurement import Measurement
@@ -29,6 +31,8 @@ from ringtest.tasks import Metric
 
 _LEAKAGE: Final = 0.1
 """Share of the progress bar that a full search for leakage has."""
+_LOOKED: Final = 0.95
+"""Where it stands when models were looked at, if there are recordings to be read."""
 
 
 def prepare(
@@ -95,6 +99,7 @@ def audit(
     gates: Sequence[Gate] = (),
     fresh: bool = False,
     progress: Progress | bool = True,
+    recorded: Recorded | None = None,
     leakage: findings.Extent = "auto",
     control: Any = None,
     config: Mapping[str, Any] | None = None,
@@ -121,6 +126,8 @@ def audit(
         gates: requirements of your own, decided beside the verdict.
         fresh: replace another audit's report in ``out``, and compute every cell anew.
         progress: True for a progress bar, False for none, or a callable.
+        recorded: answers and candidates that were sampled before, of the teacher and of students
+            by name. What they show is told and changes no verdict.
         leakage: how far to look, before any number, for rows that are in each other or in
             ``train``: ``auto`` looks for near copies where that takes seconds, ``full`` always,
             ``exact`` never. What is found is told and changes no verdict.
@@ -154,6 +161,8 @@ def audit(
         )
     if not all(isinstance(g, Gate) for g in gates):
         raise ConfigError("gates", "are no ringtest.Gate", "give ringtest.Gate(measure, margin)")
+    if recorded is not None:
+        recordings.check_names(recorded, case.students)
     extent = findings.extent(leakage)
     layers = layers if isinstance(layers, str) else list(layers)
     tokenizer = case.data.tokenizer
@@ -168,6 +177,7 @@ def audit(
         "layers": layers,
         **({} if metric is None else {"metric": versions.of_callable(metric)}),
         **({} if tokenizer is None else {"tokenizer": versions.of_callable(tokenizer)}),
+        **({} if recorded is None else {"recorded": recorded.digest}),
     }
     names = list(case.students) if case.several else None
     settings = {
@@ -179,6 +189,7 @@ def audit(
         "max_rows": int(max_rows),
         **({} if extent == "auto" else {"leakage": extent}),
         "metric": None if metric is None else getattr(metric, "__name__", "callable"),
+        **({} if recorded is None else {"recorded": recorded.describe()}),
         "identity": identity,
         # Whoever reads one report of a set can tell whether another is missing.
         "students": names,
@@ -195,7 +206,11 @@ def audit(
         first = _LEAKAGE if extent == "full" else 0.0
         with bar(progress) as say:
             leaks = findings.find(case.data, extent, part(say, 0.0, first) if first else silent)
-            rows, timing = run(case, part(say, first, 1.0), store)
+            last = 1.0 if recorded is None else _LOOKED
+            rows, timing = run(case, part(say, first, last), store)
+            if recorded is not None:
+                for name, of_student in rows.items():
+                    of_student += recordings.rows(recorded, name, seed, part(say, last, 1.0))
         timing["total"] = time.perf_counter() - started
         result = _result(case, rows, leaks, Policy(gates=tuple(gates)), settings, timing)
         if out is not None:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ringtest import config as configs
+from ringtest.config_recorded import RECORDINGS
 from ringtest.errors import ConfigError, close_to
 
 if TYPE_CHECKING:
     from ringtest.case import Case
+    from ringtest.ensembles.recorded import Recorded
+    from ringtest.progress import Progress
     from ringtest.report import Report, ReportSet
 
 
@@ -24,17 +27,34 @@ class Asked:
 
     config: configs.AuditFile
     arguments: dict[str, Any]
-    """Arguments that ``road.prepare`` and ``road.audit`` share."""
+    """Arguments that ``road.prepare`` and ``road.audit`` share; None for what is left out."""
+    where: Path
+    """Folder of the file."""
+
+    def recorded(self, progress: Progress | bool = False) -> Recorded | None:
+        """The recordings that the file names, read and checked; None where it names none."""
+        from ringtest.commands import recordings
+
+        return recordings.load(self.config, self.where, progress)
 
 
 def ask(path: Path, seed: int | None = None) -> Asked:
     """Read a configuration file and load its data; models are loaded when they are prepared."""
-    config = configs.load(path)
+    return understood(configs.load(path), path, seed)
 
+
+def understood(config: configs.AuditFile, path: Path, seed: int | None) -> Asked:
+    """The arguments that a configuration file stands for; parts of an EnsembleFile may be missing.
+
+    Args:
+        config: what the file says.
+        path: the file.
+        seed: in the place of the file's own; None: the file's.
+    """
     from ringtest import subjects
     from ringtest.data import AuditData
     from ringtest.measure import measures
-    from ringtest.sources import loading
+    from ringtest.sources import loading, ways
 
     known = [entry.id for entry in measures]
     for i, wanted in enumerate(config.gate):
@@ -47,22 +67,25 @@ def ask(path: Path, seed: int | None = None) -> Asked:
     where = path.parent
 
     def subject(table: configs.ModelTable) -> subjects.Subject:
-        return subjects.Subject(**table.model_dump(exclude={"name"}), where=where)
+        named = table.model_dump(exclude={"name", *RECORDINGS})
+        return subjects.Subject(**named, where=where)
 
     teachers = [subject(t) for t in config.teacher]
-    students = [subject(s) for s in config.student]
-    data = _described(loading.call("data.load", config.data.load, where), config, where)
+    # In an EnsembleFile a student may be known by its recordings alone.
+    models = [s for s in config.student if any(getattr(s, way) for way in ways.WAYS)]
+    students: Any = [subject(s) for s in models]
+    if config.is_set:
+        students = dict(zip([str(s.name) for s in models], students, strict=True))
+    data: Any = config.data  # of an EnsembleFile it may be None
+    if data is not None:
+        data = _described(loading.call("data.load", data.load, where), config, where)
     if config.slice and isinstance(data, AuditData):
         data = data.sliced([s.rule() for s in config.slice])
     return Asked(
         config,
         {
-            "teacher": teachers if len(teachers) > 1 else teachers[0],
-            "student": (
-                dict(zip([str(s.name) for s in config.student], students, strict=True))
-                if config.is_set
-                else students[0]
-            ),
+            "teacher": teachers if len(teachers) > 1 else next(iter(teachers), None),
+            "student": (students if config.is_set else students[0]) if students else None,
             "data": data,
             "task": config.task,
             "references": [subject(r) for r in config.reference] or None,
@@ -72,6 +95,7 @@ def ask(path: Path, seed: int | None = None) -> Asked:
             "cells": [(m, c) for m, c in config.audit.cells],
             "max_rows": config.audit.max_rows,
         },
+        where,
     )
 
 
@@ -126,6 +150,7 @@ def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bo
         fresh=fresh,
         progress=not quiet,
         leakage=asked.config.audit.leakage,
+        recorded=asked.recorded(not quiet),
         config={
             "file": asked.config.as_dict(),
             "command": f"ringtest audit {path.name} --seed {asked.arguments['seed']}",
@@ -139,8 +164,13 @@ def audit(path: Path, out: Path | None, fresh: bool, seed: int | None, quiet: bo
 def schema(file: str | None = None) -> str:
     """JSON Schemas of all files, or of one, as JSON text."""
     from ringtest import reports
+    from ringtest.reports import contract
 
-    known = {**configs.schema(), "report.json": reports.schema()}
+    known = {
+        **configs.schema(),
+        "report.json": reports.schema(),
+        "ensemble.json": contract.ensemble_schema(),
+    }
     if file is not None and file not in known:
         raise ConfigError("FILE", f"{file!r} has no schema", close_to(file, known))
     return json.dumps(known if file is None else known[file], indent=2)

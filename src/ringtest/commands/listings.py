@@ -203,7 +203,7 @@ def show_measures(pattern: str = "*") -> None:
                 f"{low:g} to {high:g}",
                 f"area {entry.area}",
                 *_judges(entry),
-                *([] if entry.default else ["read when asked for"]),
+                *([] if entry.default else [_when(entry)]),
             ),
             _card(
                 entry.about,
@@ -250,6 +250,10 @@ def show_conditions(pattern: str = "*") -> None:
         "the same start and budget, 'pair' is made from teacher and student together. What is used "
         "for 'context' is reported and not judged.",
     )
+
+
+def _when(entry: Measure) -> str:
+    return "told of recordings" if "recorded" in entry.needs else "read when asked for"
 
 
 def _judges(entry: Measure) -> list[str]:

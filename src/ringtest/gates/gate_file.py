@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ringtest import margins
 from ringtest.checked import MOST
-from ringtest.config import GateTable, Table, parse, toml
+from ringtest.config import GateTable, parse, toml
+from ringtest.config_recorded import Table
 from ringtest.decision import BENCHMARK
 from ringtest.errors import ConfigError, close_to
 from ringtest.policy import LEAST_ALPHA, MATCHED, Inconclusive, Policy, Waiver
