@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 
 from ringtest import margins
+from ringtest.ensembles.measured import percent
 from ringtest.ensembles.waterfall import Placed, Waterfall, place
 from ringtest.errors import DataError
 from ringtest.estimate import Array, Estimate
@@ -74,7 +75,7 @@ def transfer(
     if control is None:
         return Transfer(answer, words)
     above = _above(way, control, of, seed, resamples)
-    theirs = f"a student of a random teacher has {_of(control, of).share.value:.0%}"
+    theirs = f"a student of a random teacher has {percent(_of(control, of).share.value)}"
     by_teacher = decide(above.low, above.high)
     if _GAINED[answer] <= _GAINED[by_teacher]:
         return Transfer(answer, f"{words}; {theirs}", above)
@@ -143,4 +144,7 @@ def _numbers(e: Estimate) -> Array:
 
 
 def _share(p: Placed, level: float) -> str:
-    return f"{p.share.value:.0%} ({level:.0%} interval {p.low:.0%} to {p.high:.0%})"
+    return (
+        f"{percent(p.share.value)} ({percent(level)} interval {100 * p.low:.0f} to "
+        f"{percent(p.high)})"
+    )

@@ -15,6 +15,7 @@ from ringtest.ensembles.measured import (
     check_level,
     constant,
     nothing,
+    percent,
     spread,
     unseen,
 )
@@ -208,8 +209,8 @@ def place(
         return Placed(
             name,
             nothing(
-                f"{name} - mean member is {_change(bottom.value, score)}, {level:.0%} interval "
-                f"{_bare(low, score)} to {_bare(high, score)}, {why}"
+                f"{name} - mean member is {_change(bottom.value, score)}, {percent(level)} "
+                f"interval {_bare(low, score)} to {_bare(high, score)}, {why}"
             ),
             math.nan,
             math.nan,
@@ -233,15 +234,15 @@ def sentence(w: Waterfall) -> str:
     said = ", ".join(parts) + "."
     student = w.student
     if student is None:
-        return f"{said} ({w.level:.0%} intervals)"
+        return f"{said[:-1]} ({percent(w.level)} intervals)."
     said += (
         f" The student has {_level(student, w.score)}, {_rise(student, w.score)} over the mean "
-        f"member ({w.level:.0%} intervals)."
+        f"member ({percent(w.level)} intervals)."
     )
     for p in w.placed:
         if p.share.measured:
             said += (
-                f" That is {p.share.estimate.value:.0%} ({p.low:.0%} to {p.high:.0%}) "
+                f" That is {percent(p.share.value)} ({100 * p.low:.0f} to {percent(p.high)}) "
                 f"of the gain of the {p.of}."
             )
         else:
@@ -250,7 +251,8 @@ def sentence(w: Waterfall) -> str:
 
 
 def _level(s: Step, score: str) -> str:
-    return f"{s.value.value:.1%}" if score == ACCURACY else f"{score} {s.value.value:.3f}"
+    value = s.value.value
+    return percent(value, 1) if score == ACCURACY else f"{score} {value:.3f}"
 
 
 def _rise(s: Step, score: str) -> str:

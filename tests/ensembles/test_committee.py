@@ -77,7 +77,7 @@ def test_the_steps_are_those_of_the_predictions(report):
     assert placed["rise"] == pytest.approx(steps[1] - steps[0])
     assert placed["share"] == pytest.approx((mine - steps[0]) / (steps[1] - steps[0]))
     assert placed["answer"] == "not"
-    assert f"{steps[0]:.1%}" in found["mean member"].params["sentence"]
+    assert f"{100 * steps[0]:.1f} %" in found["mean member"].params["sentence"]
 
 
 def test_nothing_of_it_is_judged(report):
@@ -101,7 +101,8 @@ def test_clones_are_one_opinion_and_have_no_gain_to_share():
 
 def test_one_model_is_no_ensemble():
     data = ringtest.AuditData(X[:300], Y[:300])
-    case = road.prepare(MEMBERS[0], STUDENT, data, cells=[("ensemble.*", "clean")])
+    asked = [(f"ensemble.{name}", "clean") for name in ("diversity", "waterfall")]
+    case = road.prepare(MEMBERS[0], STUDENT, data, cells=asked)
     assert not any(m.area == "ensembles" for s in case.plan.stages for m in s.measures)
     left = [i for i in case.plan.not_measured if i["measure"].startswith("ensemble.")]
     assert {i["reason"] for i in left} == {"the teacher is one model, no ensemble"}

@@ -388,9 +388,12 @@ def test_a_measure_of_recordings_is_never_read_from_models():
     }  # fmt: skip
     from ringtest import plan, tasks
     from ringtest.data import AuditData
+    from ringtest.model import Model
 
     data = AuditData(np.zeros((30, 2), np.float32) + np.arange(30)[:, None], np.arange(30) % 2)
-    made = plan.make(data, tasks.make("classification", data), [], [("ensemble.texts", "clean")])
+    task = tasks.make("classification", data)
+    members = [Model(name, "member", lambda x: x, task) for name in "ab"]
+    made = plan.make(data, task, members, [("ensemble.texts", "clean")])
     assert not any(m in kinds for s in made.stages for m in s.measures)
     assert [x["reason"] for x in made.not_measured if x["measure"] == "ensemble.texts"] == [
         "is read from recordings, not from models: give audit(recorded=) or [recorded]"

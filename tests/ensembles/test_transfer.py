@@ -47,7 +47,7 @@ def test_the_interval_decides(low: float, high: float, answer: str):
     [
         (0.9, "transferred", "most was transferred: "),
         (0.3, "partial", "at least a part was transferred: "),
-        (0.0, "not", "less than half was transferred, if anything: 0% "),
+        (0.0, "not", "less than half was transferred, if anything: 0 % "),
     ],
 )
 def test_planted_shares_are_told(share: float, answer: str, words: str):
@@ -56,7 +56,10 @@ def test_planted_shares_are_told(share: float, answer: str, words: str):
     assert said.answer == answer
     assert said.words.startswith(words)
     (placed,) = w.placed
-    number = f"{placed.share.value:.0%} (95% interval {placed.low:.0%} to {placed.high:.0%})"
+    number = (
+        f"{100 * placed.share.value:.0f} % (95 % interval {100 * placed.low:.0f} to "
+        f"{100 * placed.high:.0f} %)"
+    )
     assert said.words.endswith(f"{number} of the gain of the ensemble")
     assert said.over_control is None
 
@@ -91,7 +94,7 @@ def test_what_a_student_of_a_random_teacher_has_too_was_not_transferred():
     above = transfer(student, way(2_000, 0.1, seed=1))
     assert above.answer == "transferred"
     assert above.over_control.low > 0.5
-    assert re.search(r"; a student of a random teacher has 1\d%$", above.words)
+    assert re.search(r"; a student of a random teacher has 1\d %$", above.words)
     for control in (student, way(2_000, 0.8, seed=1), way(2_000, 0.95, seed=1)):
         said = transfer(student, control)
         assert said.answer == "not"

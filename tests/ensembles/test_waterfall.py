@@ -135,13 +135,13 @@ def test_the_sentence_says_every_step():
     member, ensemble, student = (row_mean(items < 4 * a) for a in (50, 70, 60))
     said = sentence(waterfall(member, ensemble, student, oracle=row_mean(items < 360)))
     assert said.startswith(
-        "Of 400 items the mean member has 50.0% right, the ensemble 70.0% (+20.0"
+        "Of 400 items the mean member has 50.0 % right, the ensemble 70.0 % (+20.0"
     )
-    assert "the oracle 90.0% (+20.0 points" in said
-    assert "The student has 60.0%, +10.0 points" in said
-    assert "That is 50% (" in said
+    assert "the oracle 90.0 % (+20.0 points" in said
+    assert "The student has 60.0 %, +10.0 points" in said
+    assert "That is 50 % (" in said
     assert "of the gain of the ensemble." in said
-    assert "That is 25% (" in said
+    assert "That is 25 % (" in said
     assert "selected" not in said
 
 
