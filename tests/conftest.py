@@ -1,6 +1,7 @@
 """What all tests share: the Hypothesis profile, and fixtures that stand in for an audit."""
 
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -40,6 +41,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def rng() -> np.random.Generator:
     """Numbers that are the same on every run."""
     return np.random.default_rng(20240)
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """Audits write an empty page."""
+    import quick
+
+    with quick.undrawn():
+        yield
+
+
+@pytest.fixture
+def asked_alone() -> Iterator[None]:
+    """Audits look at clean rows, and under what a cell or the user asks for."""
+    import quick
+
+    with quick.only_under():
+        yield
+
+
+@pytest.fixture
+def few() -> Iterator[None]:
+    """Audits look under a few conditions of each sort."""
+    import quick
+
+    with quick.only_under(*quick.FEW):
+        yield
 
 
 @pytest.fixture(scope="session")

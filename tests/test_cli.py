@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from quick import undrawn
 
 import ringtest
 from ringtest import margins
@@ -76,7 +77,7 @@ def project(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def quiet_lines(project) -> list[str]:
     """What both audits print with -q."""
-    with contextlib.redirect_stdout(io.StringIO()) as shown:
+    with undrawn(), contextlib.redirect_stdout(io.StringIO()) as shown:
         for name in ("audit.toml", "set.toml"):
             assert main(["audit", str(project / name), "-q"]) == Exit.PASS
     return shown.getvalue().splitlines()
@@ -117,7 +118,7 @@ def test_audit_of_several_students_gives_a_folder_each(audited, capsys):
 def test_audit_prints_the_report_and_what_to_type_next(audited, tmp_path, capsys):
     out = tmp_path / "out"
     more = (
-        '[audit]\nlayers = ["1", "3"]\ncells = [["probe.*", "noise.input"]]\n'
+        '[audit]\nlayers = ["1", "3"]\ncells = [["probe.de*", "noise.input"]]\n'
         '[[gate]]\nmeasure = "outputs.score"\nmargin = 0.5\n'
     )
     path = audited / "more.toml"
@@ -147,6 +148,7 @@ def test_quiet_is_a_line_a_student(quiet_lines):
     assert last.endswith("set")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_same_command_again_writes_the_same(audited):
     file = audited / "audit" / "report.json"
     first = json.loads(file.read_text())
@@ -155,6 +157,7 @@ def test_the_same_command_again_writes_the_same(audited):
     assert {**first, "timing": 0} == {**second, "timing": 0}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_audit_s_folder_is_taken_only_with_fresh(audited, tmp_path, capsys):
     other = audited / "other.toml"
     other.write_text(CONFIG.replace("models:teacher", "models:other"))

@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from quick import only_under
 
 from ringtest import config, margins
 from ringtest.condition import conditions
@@ -165,6 +166,11 @@ def example() -> dict[str, Any]:
     return run(EXAMPLE, {})
 
 
+JUDGED = ("shift.certified", "shift.invariance", "shift.off_support.*", "shift.unlabelled")
+"""Conditions that a verdict rests on. Pages that go on from the example are run under these alone,
+others only under what they ask for themselves: what more an audit reads they do not show."""
+
+
 def test_the_example_shows_what_it_says(example: dict[str, Any]) -> None:
     verdict = example["report"].verdict
     assert verdict.label == "fractured"
@@ -184,11 +190,14 @@ def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                      request: pytest.FixtureRequest) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
+    looks: tuple[str, ...] = ()
     if "concepts.md#an-example" in (ROOT / page).read_text("utf-8"):
         names.update(request.getfixturevalue("example"))
+        looks = JUDGED
     else:
         exec(readers(page), names)
-    run(page, names)
+    with only_under(*(("*",) if page == "README.md" else looks)):
+        run(page, names)
     if page == "README.md":
         rows = names["report"].frame()
         assert {"benchmark", "function", "slice transfer"} <= set(rows.group[rows.headline])

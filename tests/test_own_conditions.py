@@ -218,6 +218,7 @@ def made(factor: float) -> Condition:
     return Local(1.0)
 
 
+@pytest.mark.usefixtures("asked_alone", "undrawn")
 def test_a_class_that_holds_variables_of_a_function_is_computed_anew(tmp_path: Path) -> None:
     assert keys(made(2.0))["outputs.score@test.times"] is None
     scores = {}
@@ -229,6 +230,7 @@ def test_a_class_that_holds_variables_of_a_function_is_computed_anew(tmp_path: P
     assert scores[1.0] != scores[-1.0]
 
 
+@pytest.mark.usefixtures("asked_alone", "undrawn")
 def test_an_audit_goes_on_with_the_users_conditions(tmp_path: Path) -> None:
     first, again = (audit(Times(2.0), out=tmp_path) for _ in range(2))
     assert sum(again.data["timing"]["cached"].values()) == case(Times(2.0)).plan.cells

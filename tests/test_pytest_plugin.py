@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from quick import undrawn
 
 from ringtest import margins
 from ringtest.measurement import Measurement
@@ -179,8 +180,9 @@ def test_inconclusive(ringtest_audit, assert_sound):
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one saved report of each kind."""
     folder = tmp_path_factory.mktemp("stored")
-    for name, harm in {"sound": 0.0, "fractured": 0.5, "inconclusive": 0.1}.items():
-        report(harm, name).save(folder / name)
+    with undrawn():
+        for name, harm in {"sound": 0.0, "fractured": 0.5, "inconclusive": 0.1}.items():
+            report(harm, name).save(folder / name)
     return folder
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-import seaborn as sns
 from matplotlib.axes import Axes
 
 from ringtest.reports import view
@@ -95,12 +94,17 @@ def _lines(axes: Axes, panel: Panel) -> None:
             xycoords=("axes fraction", "data"), xytext=(18, 0), textcoords="offset points",
             va="center", fontsize=10.5, color=svg.COLOURS["muted"], annotation_clip=False,
         )  # fmt: skip
-    at = list(range(len(dots)))
     teacher, student = [dot.teacher for dot in dots], [dot.student for dot in dots]
-    sns.scatterplot(x=teacher, y=at, ax=axes, marker="o", s=58, color=svg.COLOURS["paper"],
-                    edgecolor=svg.COLOURS["teacher"], linewidth=1.6, zorder=3)  # fmt: skip
-    sns.scatterplot(x=student, y=at, ax=axes, marker="s", s=36, color=svg.COLOURS["student"],
-                    linewidth=0, zorder=4)  # fmt: skip
-    axes.set(xlabel="", ylabel="")
+    _marks(axes, teacher, marker="o", s=58, color=svg.COLOURS["paper"],
+           edgecolor=svg.COLOURS["teacher"], linewidth=1.6, zorder=3)  # fmt: skip
+    _marks(axes, student, marker="s", s=36, color=svg.COLOURS["student"],
+           edgecolor="w", linewidth=0, zorder=4)  # fmt: skip
     if panel.zero:
         svg.floor(axes, 0.0, across=True)
+
+
+def _marks(axes: Axes, values: Sequence[float], **look: Any) -> None:
+    """A mark on each line with a value; seaborn would draw all ticks at each call, to read them."""
+    found = [(value, y) for y, value in enumerate(values) if math.isfinite(value)]
+    if found:
+        axes.scatter(*zip(*found, strict=True), **look)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,21 @@ def seeded(rng: torch.Generator, device: torch.device) -> Iterator[None]:
 
 def seed_all(seed: int) -> None:
     """Seed the global random states; for use within :func:`seeded`, which puts them back."""
-    torch.manual_seed(seed)
+    if _accelerated():
+        torch.manual_seed(seed)
+    else:
+        # torch.manual_seed formats the stack for each kind of accelerator that might yet be found,
+        # which takes longer than a row.
+        torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - it is the user's callable that draws
     random.seed(seed)
+
+
+@cache
+def _accelerated() -> bool:
+    """Whether anything but the processor could draw."""
+    parts = (torch.cuda, torch.backends.mps, torch.xpu, torch.mtia)
+    return any(part.is_available() for part in parts)
 
 
 @contextmanager

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from quick import FEW
 from torch import Tensor, nn
 
 import ringtest
@@ -68,7 +70,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from ringtest.cli import main
 from ringtest.cells.store import Store
 
-pause, deadly = float(sys.argv[1]), int(sys.argv[2])
+pause, deadly, few = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3].splitlines()
+if few:
+    sys.path.append(few[0])
+    from quick import only_under, undrawn
+
+    held = only_under(*few[1:]), undrawn()
+    for each in held:
+        each.__enter__()
 write, replace, count = Store.write, os.replace, 0
 
 
@@ -87,8 +96,9 @@ def dies(source, target):
 
 
 Store.write, os.replace = slowly, dies
-raise SystemExit(main(sys.argv[3:]))
+raise SystemExit(main(sys.argv[4:]))
 """
+SUPPORT = Path(__file__).parents[1] / "support"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -105,11 +115,15 @@ def asked(project: Path, out: Path) -> list[str]:
 
 
 def start(
-    project: Path, out: Path, *more: str, pause: float = 0.0, deadly: int = 0
+    project: Path, out: Path, *more: str, pause: float = 0.0, deadly: int = 0, few: bool = False
 ) -> subprocess.Popen[str]:
-    """An audit in a process of its own, with a rest after every cell."""
+    """An audit in a process of its own, with a rest after every cell.
+
+    With ``few`` it looks under few conditions and draws no pages.
+    """
+    how = [str(pause), str(deadly), "\n".join([str(SUPPORT), *FEW]) if few else ""]
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(pause), str(deadly), *asked(project, out), *more],
+        [sys.executable, "-c", CHILD, *how, *asked(project, out), *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -148,23 +162,33 @@ def half_written(out: Path) -> list[Path]:
     return [p for p in out.rglob(".*") if p.name != LOCK]
 
 
-@pytest.fixture(scope="module")
-def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, int]:
+def uninterrupted(project: Path, out: Path, few: bool) -> tuple[Any, int]:
     """What an audit without any interruption writes, and how many cells it keeps."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert finish(start(project, out)) == (0, "")
+    assert finish(start(project, out, few=few)) == (0, "")
     assert isinstance(load_report(out), ReportSet)
     return found(out), cells(out)
+
+
+@pytest.fixture(scope="module")
+def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, int]:
+    """The whole audit, with its pages."""
+    return uninterrupted(project, tmp_path_factory.mktemp("whole") / "out", few=False)
+
+
+@pytest.fixture(scope="module")
+def little(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, int]:
+    """The same under few conditions, without pages."""
+    return uninterrupted(project, tmp_path_factory.mktemp("little") / "out", few=True)
 
 
 # -- killed, in processes of their own -----------------------------------------------------------
 
 
 def kill_and_go_on(
-    project: Path, out: Path, whole: tuple[Any, int], count: int, delay: float
+    project: Path, out: Path, whole: tuple[Any, int], count: int, delay: float, few: bool = False
 ) -> None:
     """Kill once ``count`` cells are kept and ``delay`` seconds have passed, and run again."""
-    process = start(project, out, pause=0.01)
+    process = start(project, out, pause=0.01, few=few)
     wait_for(process, out, count)
     time.sleep(delay)
     process.kill()
@@ -172,7 +196,7 @@ def kill_and_go_on(
     assert code in (-signal.SIGKILL, 0)
     assert code == 0 or count <= cells(out) <= whole[1]
     kept = cells(out)
-    assert finish(start(project, out)) == (0, "")
+    assert finish(start(project, out, few=few)) == (0, "")
     assert found(out) == whole[0]
     assert not half_written(out)
     assert cells(out) == whole[1]
@@ -194,8 +218,10 @@ def test_killed_at_a_random_point(
     kill_and_go_on(project, tmp_path / "out", whole, count, delay)
 
 
-def test_killed_with_some_cells_kept(project: Path, tmp_path: Path, whole: tuple[Any, int]) -> None:
-    kill_and_go_on(project, tmp_path / "out", whole, 20, 0.005)
+def test_killed_with_some_cells_kept(
+    project: Path, tmp_path: Path, little: tuple[Any, int]
+) -> None:
+    kill_and_go_on(project, tmp_path / "out", little, 20, 0.005, few=True)
 
 
 @pytest.mark.slow
@@ -218,19 +244,19 @@ def test_killed_in_the_middle_of_a_write(
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_a_signal_is_130_with_what_is_kept_and_how_to_go_on(
-    project: Path, tmp_path: Path, whole: tuple[Any, int], number: signal.Signals
+    project: Path, tmp_path: Path, little: tuple[Any, int], number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
-    process = start(project, out, pause=0.05)
+    process = start(project, out, pause=0.05, few=True)
     wait_for(process, out, 8)
     process.send_signal(number)
     code, said = finish(process)
     assert code == Exit.INTERRUPTED
     assert said.count("\n") == 1
     kept = cells(out)
-    assert said.startswith(f"interrupted: {kept} of {whole[1]} cells are kept in {out}; ")
+    assert said.startswith(f"interrupted: {kept} of {little[1]} cells are kept in {out}; ")
     assert not half_written(out)
     command = shlex.split(said.split("`")[1])
     assert command[0] == "ringtest"
@@ -239,11 +265,12 @@ def test_a_signal_is_130_with_what_is_kept_and_how_to_go_on(
     assert load_report(out)["copy"].data["verdict"]
 
 
+@pytest.mark.usefixtures("few")
 def test_two_audits_in_one_folder_are_an_error_of_the_second(
-    project: Path, tmp_path: Path, whole: tuple[Any, int], capsys: pytest.CaptureFixture[str]
+    project: Path, tmp_path: Path, little: tuple[Any, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    first = start(project, out, pause=0.05)
+    first = start(project, out, pause=0.05, few=True)
     wait_for(first, out, 1)
     code = main(asked(project, out))
     said = capsys.readouterr().err
@@ -251,7 +278,7 @@ def test_two_audits_in_one_folder_are_an_error_of_the_second(
     assert said.startswith(f"error: output folder {out}: another audit is writing there; wait")
     assert said.count("\n") == 1
     assert finish(first) == (0, "")
-    assert found(out) == whole[0]
+    assert found(out) == little[0]
 
 
 @pytest.mark.slow
@@ -265,7 +292,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_corrupt(
     def run(limit: int, *more: str) -> tuple[int, str]:
         script = limited.format(limit) + CHILD
         done = subprocess.run(
-            [sys.executable, "-c", script, "0", "0", *asked(project, out), *more],
+            [sys.executable, "-c", script, "0", "0", "", *asked(project, out), *more],
             capture_output=True,
             text=True,
             env=ENVIRONMENT,
@@ -289,13 +316,6 @@ def test_a_full_disk_is_one_line_and_nothing_is_corrupt(
 
 
 # -- the same in this process, on more kinds of audits -------------------------------------------
-
-
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pages: drawing them takes longer than the audits here."""
-    monkeypatch.setattr("ringtest.reports.html", lambda _: "page")
-    monkeypatch.setattr("ringtest.reports.html_set", lambda _: "page")
 
 
 def table(n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -406,16 +426,20 @@ def text(report: Any) -> str:
     return json.dumps({n: {**r.data, "timing": None} for n, r in reports.items()})
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "regression",
-        *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k != "regression"),
-    ],
-)
+@pytest.mark.usefixtures("undrawn", "few")
+def test_whatever_is_kept_the_report_is_the_same(tmp_path: Path) -> None:
+    the_same_whatever_is_kept(tmp_path, regression)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.usefixtures("undrawn")
-def test_whatever_is_kept_the_report_is_the_same(tmp_path: Path, kind: str) -> None:
-    given = KINDS[kind]
+def test_whatever_is_kept_of_a_whole_audit(tmp_path: Path, kind: str) -> None:
+    the_same_whatever_is_kept(tmp_path, KINDS[kind])
+
+
+def the_same_whatever_is_kept(tmp_path: Path, given: Callable[[], dict[str, Any]]) -> None:
+    """Remove shares of the cells, and go on each time."""
     expected = text(ringtest.audit(**given(), progress=False))
     out = tmp_path / "out"
     rng = np.random.default_rng(0)
@@ -432,7 +456,7 @@ def test_whatever_is_kept_the_report_is_the_same(tmp_path: Path, kind: str) -> N
 
 
 @pytest.mark.parametrize("alone", ["clean", "others"])
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_the_clean_rows_alone_and_the_rest_alone(tmp_path: Path, alone: str) -> None:
     """The two ways in which the clean evidence may be missing or be all that there is."""
     out = tmp_path / "out"
@@ -444,7 +468,7 @@ def test_the_clean_rows_alone_and_the_rest_alone(tmp_path: Path, alone: str) -> 
     assert text(ringtest.audit(**several(), out=out, progress=False)) == expected
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_a_finished_audit_runs_no_model_again(tmp_path: Path) -> None:
     def given() -> dict[str, Any]:
         return {"teacher": [Net(0), Net(1)], "student": Net(2), "data": AuditData(*table(300, 1))}
@@ -461,7 +485,7 @@ def test_a_finished_audit_runs_no_model_again(tmp_path: Path) -> None:
     assert sum(cached.values()) == road.prepare(**given()).plan.cells
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_only_what_is_missing_is_looked_at(tmp_path: Path) -> None:
     def given() -> dict[str, Any]:
         return {"teacher": [Net(0), Net(1)], "student": Net(2), "data": AuditData(*table(300, 1))}
@@ -482,7 +506,7 @@ def test_only_what_is_missing_is_looked_at(tmp_path: Path) -> None:
     assert missing == {"shift.off_support.mixed"}
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_an_error_is_tried_again_and_never_kept(tmp_path: Path) -> None:
     ringtest.audit(**failing(), out=tmp_path, progress=False)
     (tmp_path / CELLS / "x").touch()
@@ -494,7 +518,7 @@ def test_an_error_is_tried_again_and_never_kept(tmp_path: Path) -> None:
     assert {f.name for f in (tmp_path / CELLS).iterdir()} == kept
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_a_broken_cell_is_computed_again(tmp_path: Path) -> None:
     expected = text(ringtest.audit(**regression(), out=tmp_path, progress=False))
     files = sorted((tmp_path / CELLS).iterdir())
@@ -508,7 +532,7 @@ def test_a_broken_cell_is_computed_again(tmp_path: Path) -> None:
     assert sorted((tmp_path / CELLS).iterdir()) == files
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_fresh_computes_everything_anew(tmp_path: Path) -> None:
     expected = text(ringtest.audit(**regression(), out=tmp_path, progress=False))
     report = ringtest.audit(**regression(), out=tmp_path, progress=False, fresh=True)
@@ -524,7 +548,7 @@ def test_without_a_folder_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_what_has_no_weights_to_be_known_by_is_computed_each_time(tmp_path: Path) -> None:
     net = Net(2)
     given = {"teacher": [Net(0), Net(1)], "data": AuditData(*table(120, 1)), "progress": False}
@@ -547,7 +571,7 @@ def test_an_audit_that_fails_leaves_no_trace(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_an_interruption_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(what: str, share: float) -> None:
         if share > 0.3:
@@ -571,7 +595,7 @@ def test_an_interruption_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.M
     assert not isinstance(plain.value, Interrupted)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("undrawn", "few")
 def test_a_disk_that_fills_up_between_cells_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

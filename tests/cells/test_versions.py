@@ -49,6 +49,7 @@ def test_functions_are_told_by_their_code_and_what_they_hold() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.usefixtures("asked_alone", "undrawn")
 def test_two_metrics_of_one_name_are_not_one_audit(tmp_path) -> None:
     """Both are called <lambda>: a baseline by one said nothing about the other."""
 

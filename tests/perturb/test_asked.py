@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from quick import only_under
 from torch import nn
 
 import ringtest
 from ringtest.errors import RingtestError
+
+
+@pytest.fixture(autouse=True)
+def _attacks():
+    """Of what an audit does by itself the attacks alone."""
+    with only_under("attack.*"):
+        yield
 
 
 def net(seed):
@@ -61,6 +69,7 @@ def test_an_eps_that_is_none_is_told_in_one_line(data, name):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_is_held_against_the_teacher_is_kept_and_told_even_of_a_single_one(data, tmp_path):
     cells = [("outputs.divergence", "attack.discrepancy@0.1"), ("outputs.betrayal", "attack.pgd")]
 

@@ -482,6 +482,7 @@ def test_metrics_of_every_form_and_several_attempts(digits: Trained) -> None:
 # -- in an audit --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_an_audit_looks_under_all_of_them(digits: Trained) -> None:
     net, x, y = digits
     with torch.random.fork_rng([]):

@@ -394,6 +394,7 @@ def test_a_transformer_of_hugging_face_is_attacked() -> None:
     assert (out.argmax(1) != y).float().mean() > 0.2
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_an_audit_reads_any_measure_under_it() -> None:
     cells = [
         ("outputs.score", "attack.embedding@0.1"),

@@ -14,6 +14,8 @@ from ringtest.data import AuditData
 
 KIND, MEASURE = "attack.discrepancy_inside", "representation.parted"
 
+pytestmark = pytest.mark.usefixtures("asked_alone")
+
 
 class Coded(nn.Module):
     """Inputs (b, 4) in [0, 1]; the last hidden layer is ``code`` of them, the head reads a sum."""

@@ -185,6 +185,7 @@ def test_a_model_that_cannot_be_moved_is_not_measurable_and_alone() -> None:
     assert strength(condition, found["plain"], at, task)[0].estimate.value > 0
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_an_audit_reads_what_broke_at_equal_movement() -> None:
     at = rows()
     cells = [

@@ -204,6 +204,7 @@ def test_units_that_never_break_leave_no_median() -> None:
     assert np.isnan(estimate.median(np.array([*np.zeros(99), np.nan])).value)
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_in_an_audit_student_and_teacher_are_paired() -> None:
     data = known(np.random.default_rng(1).uniform(0.02, 0.5, 120))
     nets = [

@@ -285,6 +285,7 @@ def audit(at: AuditData, *cells: tuple[str, str], **more: Any) -> Any:
     return ringtest.audit(nets, trained(2), at, cells=cells, progress=False, **more)
 
 
+@pytest.mark.usefixtures("asked_alone", "undrawn")
 def test_an_audit_runs_end_to_end(tmp_path: Any) -> None:
     cells = [
         ("outputs.score", "text.characters"),
@@ -335,6 +336,7 @@ def test_a_word_that_says_something_stays() -> None:
         assert Dropout.changed("... !!!", 1.0, draws(i)) in ("...", "!!!")
 
 
+@pytest.mark.usefixtures("asked_alone")
 @pytest.mark.parametrize("fails", [True, False])
 def test_changed_texts_that_cannot_be_tokenised_do_not_end_the_audit(fails: bool) -> None:
     given = set(sentences()[0])

@@ -212,6 +212,7 @@ def net(seed: int) -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(90, 16), nn.ReLU(), nn.Linear(16, 2)).eval()
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_a_curve_has_its_area_and_all_models_see_the_same() -> None:
     x = images()
     data = AuditData(x, net(0)(x).argmax(1), bounds=(0, 1))

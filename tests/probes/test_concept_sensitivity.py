@@ -319,6 +319,7 @@ def test_values_one_sided_concepts_and_small_data_are_told() -> None:
     assert len({r.reason for r in read}) == len(read) > 0
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_an_obstacle_in_the_data_is_one_row_of_the_report() -> None:
     data = table(300)
     data = AuditData(data.inputs, data.targets, concepts={"level": data.inputs[:, 1].numpy()})

@@ -151,6 +151,7 @@ def test_it_is_read_under_conditions_that_keep_rows_and_targets(setting):
     assert not MATRIX.applies(at.condition, at.data, at.task)
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_an_audit_reads_it_where_it_is_asked_for(rng):
     x, y = torch.randn(300, 4), np.arange(300) % 2
     teacher, student = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)) for _ in "ab")

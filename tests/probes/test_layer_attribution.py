@@ -126,6 +126,7 @@ def test_tokens_have_contributions_though_they_have_no_gradient() -> None:
     assert likeness({"a": seeded(Words), "b": seeded(Words)}, data) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_an_audit_of_tokens_has_numbers_that_start_at_a_layer() -> None:
     rng = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, 9, (400, 5), generator=rng)

@@ -225,6 +225,7 @@ def bag(seed: int) -> Bag:
         return Bag().eval()
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_models_are_shown_the_shorter_mask() -> None:
     given = {k: v for k, v in padded(WORDS, "right").items() if k[0] in "ia"}
     at = AuditData(given, torch.arange(N) % 3)

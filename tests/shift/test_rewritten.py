@@ -76,6 +76,7 @@ def test_milder_shares_are_nested_and_the_draws_are_the_seeds() -> None:
     assert not torch.equal(mild, shown(Rewritten(stamp, severity=0.2), seed=4))
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_the_student_that_reads_the_mark_falls_and_the_benchmark_does_not_show_it() -> None:
     report = ringtest.audit(
         [Reads(1.0, 0.0), Reads(1.1, 0.0)],

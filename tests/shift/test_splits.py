@@ -82,6 +82,7 @@ def test_no_audit_looks_under_a_split_by_itself(data: AuditData) -> None:
         assert not list(kind.make.defaults(data))
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_a_cell_and_an_instance_show_the_score_of_the_rows_themselves(data: AuditData) -> None:
     frame = audit(
         data,
@@ -145,6 +146,7 @@ def test_a_value_that_looks_like_a_glob_is_taken_before_what_the_glob_matches() 
         assert keys == [f"shift.split.group.room={name}"]
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_a_cell_may_name_what_is_handed_over(data: AuditData) -> None:
     handed = [
         Weighted("target", np.linspace(1, 2, N)),
@@ -281,6 +283,7 @@ def test_the_strength_that_is_advised_would_do() -> None:
         fitted(Tilt("age", most - 0.01), data)
 
 
+@pytest.mark.usefixtures("asked_alone")
 def test_every_measure_says_why_and_the_audit_goes_on(data: AuditData) -> None:
     cells = [("outputs.*", "shift.split.tilt.age@5"), ("similarity.cka", "shift.split.tilt.age@5")]
     frame = audit(data, cells)

@@ -80,6 +80,7 @@ QUANTISED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.usefixtures("asked_alone")
 @pytest.mark.parametrize("how", QUANTISED)
 def test_a_quantised_student_is_audited_without_its_gradients(how: str) -> None:
     data = AuditData(rows(), (rows()[:, 0] > 0).long())

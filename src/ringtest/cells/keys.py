@@ -38,6 +38,7 @@ class Keys:
         clean = case.plan.stages[0].wanted if case.plan.stages else None
         self._keys: dict[str, str | None] = {}
         self._versions = versions.Versions()
+        self._classes: dict[type, list[Any] | None] = {}
         for stage in case.plan.stages:
             for entry in stage.entries:
                 name = cell_name(LAYER_PAIRS if entry is None else entry.id, stage.condition)
@@ -77,14 +78,20 @@ class Keys:
 
     def _described(self, part: Measure | Condition) -> list[Any] | None:
         """Class, code and options of a measure or condition; None if they cannot be told."""
-        cls, own = type(part), vars(part)
+        cls = type(part)
+        if cls not in self._classes:
+            self._classes[cls] = self._described_class(cls)
+        known, held = self._classes[cls], values.told(vars(part), self._versions)
+        return None if known is None or held is None else [*known, held]
+
+    def _described_class(self, cls: type) -> list[Any] | None:
+        """Name, code and options of a class, asked once: an audit has many cells of few classes."""
         code = self._versions.of_class(cls, *GROUND)
         # Somebody may set another number of steps on the class.
         options = values.of_class(cls, self._versions)
-        held = values.told(own, self._versions)
-        if code is None or options is None or held is None:
+        if code is None or options is None:
             return None
-        return [cls.__module__, cls.__qualname__, code, options, held]
+        return [cls.__module__, cls.__qualname__, code, options]
 
 
 def _common(case: Case) -> str | None:
