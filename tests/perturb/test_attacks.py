@@ -20,6 +20,7 @@ from ringtest.model import Model
 from ringtest.perturb import losses
 from ringtest.perturb.attack import Attack, MisleadingGradient
 from ringtest.perturb.captum_robust import Captum
+from ringtest.perturb.disagreement import Disagreement
 from ringtest.perturb.discrepancy import Discrepancy
 from ringtest.perturb.embedding import EmbeddingPGD
 from ringtest.perturb.representation import LayerAttack
@@ -383,9 +384,9 @@ def test_it_runs_only_where_it_is_asked_for(row: Row) -> None:
 
 
 def test_the_table_holds_every_attack() -> None:
-    """Others have files of their own: layers, embeddings, transfers, what is made of captum's."""
+    """Others have files of their own: layers, embeddings, what many models are shown, captum's."""
     every = {k.id: k.make for k in conditions if issubclass(k.make, Attack)}
-    apart = (LayerAttack, Transfer, EmbeddingPGD, Captum)
+    apart = (LayerAttack, Transfer, EmbeddingPGD, Disagreement, Captum)
     assert {r.id for r in TABLE} == {k for k, c in every.items() if not issubclass(c, apart)}
 
 

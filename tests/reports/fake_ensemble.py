@@ -86,7 +86,7 @@ def waterfall(
     for name, level in levels.items():
         params: dict[str, Any] = {"members": 3}
         if name == "mean member":
-            params |= {"sentence": "Of 1,200 items the mean member has 95.2 % right.", **first}
+            params |= {"sentence": "Of 1,200 items the mean member has most.", **first}
         else:
             rise = level - before
             params |= {"rise": rise, "rise_interval": [rise - half, rise + half]}
