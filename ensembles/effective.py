@@ -11,6 +11,7 @@ import numpy as np
 from ringtest import inference
 from ringtest.ensembles.measured import LEVEL, Measured, Units, check_level, nothing, unseen
 from ringtest.ensembles.pairwise import BothRight, Pairwise, correlation, effects, of_all_pairs
+from ringtest.ensembles.wording import confidence
 from ringtest.estimate import NOTHING, Array, Estimate, to_units
 
 Answer = Literal["one", "some", "many", "open"]
@@ -73,7 +74,7 @@ class Verdict:
         m = self.members
         top = f"{self.high:.1f}" if self.high < m + 0.5 else f"over {m}"
         said = f"{self.value:.1f} effective votes of {m} "
-        said += f"({100 * self.level:g} % interval {self.low:.1f} to {top})"
+        said += f"({confidence(self.level)} interval {self.low:.1f} to {top})"
         said += "" if number is None else f" over {number} {things}"
         if self.answer == "one":
             return f"one opinion held {m} times: {said}; as votes there is nothing to distil"

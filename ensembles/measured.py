@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ringtest.ensembles.wording import confidence
 from ringtest.errors import ConfigError
 from ringtest.estimate import NOTHING, Array, Estimate, ratio, to_units
 from ringtest.inference import interval, standard_error
@@ -125,7 +126,7 @@ def share_of(top: Estimate, bottom: Estimate, name: str, level: float = LEVEL) -
         return nothing(f"{name} has no interval: {bottom.units} item")
     if low <= 0:
         return nothing(
-            f"{name} is {bottom.value:+.4f}, and its {percent(level)} interval "
+            f"{name} is {bottom.value:+.4f}, and its {confidence(level)} interval "
             f"{low:+.4f} to {high:+.4f} " + ("spans 0" if high >= 0 else "lies below 0")
         )
     return Measured(ratio(top, bottom))
@@ -163,8 +164,3 @@ def plain(ends: Iterable[float]) -> list[float | None]:
 def constant_minus(top: float, estimate: Estimate) -> Estimate:
     """``top - estimate``, such as 1 - coverage."""
     return replace(-estimate, value=top - estimate.value)
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """A share in words: ``50.3 %``."""
-    return f"{100 * share:.{digits}f} %"

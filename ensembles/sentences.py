@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ringtest.ensembles.ngrams import Embed
+from ringtest.ensembles.texts.ngrams import Embed
 from ringtest.errors import ConfigError, DataError
 from ringtest.sources.loading import first_line, library, offline
 

@@ -9,8 +9,8 @@ from typing import Final, Literal
 import numpy as np
 
 from ringtest import margins
-from ringtest.ensembles.measured import percent
 from ringtest.ensembles.waterfall import Placed, Waterfall, place
+from ringtest.ensembles.wording import confidence, percent, percents
 from ringtest.errors import DataError
 from ringtest.estimate import Array, Estimate
 from ringtest.inference import bootstrap
@@ -144,7 +144,5 @@ def _numbers(e: Estimate) -> Array:
 
 
 def _share(p: Placed, level: float) -> str:
-    return (
-        f"{percent(p.share.value)} ({percent(level)} interval {100 * p.low:.0f} to "
-        f"{percent(p.high)})"
-    )
+    ends = percents(p.low, p.high)
+    return f"{percent(p.share.value)} ({confidence(level)} interval {ends})"

@@ -15,10 +15,10 @@ from ringtest.ensembles.measured import (
     check_level,
     constant,
     nothing,
-    percent,
     spread,
     unseen,
 )
+from ringtest.ensembles.wording import confidence, number, percent, percents, points
 from ringtest.errors import DataError
 from ringtest.estimate import Array, Estimate, ratio
 from ringtest.inference import bootstrap, interval
@@ -209,7 +209,7 @@ def place(
         return Placed(
             name,
             nothing(
-                f"{name} - mean member is {_change(bottom.value, score)}, {percent(level)} "
+                f"{name} - mean member is {_change(bottom.value, score)}, {confidence(level)} "
                 f"interval {_bare(low, score)} to {_bare(high, score)}, {why}"
             ),
             math.nan,
@@ -234,15 +234,15 @@ def sentence(w: Waterfall) -> str:
     said = ", ".join(parts) + "."
     student = w.student
     if student is None:
-        return f"{said[:-1]} ({percent(w.level)} intervals)."
+        return f"{said[:-1]} ({confidence(w.level)} intervals)."
     said += (
         f" The student has {_level(student, w.score)}, {_rise(student, w.score)} over the mean "
-        f"member ({percent(w.level)} intervals)."
+        f"member ({confidence(w.level)} intervals)."
     )
     for p in w.placed:
         if p.share.measured:
             said += (
-                f" That is {percent(p.share.value)} ({100 * p.low:.0f} to {percent(p.high)}) "
+                f" That is {percent(p.share.value)} ({percents(p.low, p.high)}) "
                 f"of the gain of the {p.of}."
             )
         else:
@@ -265,4 +265,4 @@ def _change(value: float, score: str) -> str:
 
 
 def _bare(value: float, score: str) -> str:
-    return f"{100 * value:+.1f}" if score == ACCURACY else f"{value:+.4f}"
+    return points(value) if score == ACCURACY else number(value, 4, "+")

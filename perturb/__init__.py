@@ -13,6 +13,8 @@ square          ``attack.square``: random search, needs no gradients          ow
 discrepancy     ``attack.discrepancy``: furthest from the teacher;            own
                 ``attack.betrayal``: another class where the teacher keeps
                 its own
+disagreement    ``attack.disagreement``: where the teacher's members disagree  shared
+                most; in every audit of an ensemble that classifies
 transfer        ``attack.transfer.teacher``, ``.reference``: made on these    shared
                 ``attack.transfer.member``: made on a member, shown to        own
                 others
@@ -46,7 +48,8 @@ captum_...      ``attack.captum``: FGSM and PGD of ``captum.robust``          ow
 The last three rows are made by the user of callables and objects, and handed to
 ``audit(..., conditions=[...])``: ``captum_robust``, ``captum_search``, ``captum_comparator``.
 
-Of the attacks only ``attack.pgd`` is part of every audit. What they share: ``attack`` (checks, the
+Of the attacks only ``attack.pgd`` is part of every audit, and ``attack.disagreement`` of those of
+ensembles. What they share: ``attack`` (checks, the
 budget), ``ascent`` (the search over runs), ``geometry`` and ``sparse`` (balls of three norms inside
 the bounds), ``tokenwise`` (a ball for each token), ``schedules`` (how far a step goes), ``losses``
 (what is climbed), ``scale`` (the units of eps). ``bench`` runs one attack after another on one

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ringtest import fidelity
 from ringtest.condition import Condition, Scope, condition
 from ringtest.data import AuditData
 from ringtest.measure import NotMeasurable
@@ -51,7 +52,7 @@ class Disagreement(GradientAttack):
     gradients = False
     """None of the models that are looked at: the members' are asked for when they are known."""
     least_members = 2
-    reads = ("outputs.fidelity", "outputs.kl", "outputs.calibration")
+    reads = fidelity.MEASURES
     usual = (0.1,)
     steps = 10
     rate = 0.0

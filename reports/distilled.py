@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ringtest import fidelity
 from ringtest.measurement import Measurement
 from ringtest.reports import answers, steps, view
 from ringtest.reports.answers import Question
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
     from ringtest.decision import Verdict
 
 PREFIX: Final = "ensemble."
-DISAGREEMENT: Final = "attack.disagreement"
 CANDIDATES: Final = "candidates"
-FIDELITY: Final = ("outputs.fidelity", "outputs.kl", "outputs.calibration")
-"""How true the student is to the teacher; shown here on clean rows and where members disagree."""
 VOTES, GAIN = "effective votes", "gain by selection"
 
 
@@ -48,7 +46,7 @@ def takes(row: Measurement) -> bool:
         return False
     if row.measure.startswith(PREFIX):
         return True
-    return row.measure in FIDELITY and row.condition in ("clean", DISAGREEMENT)
+    return row.measure in fidelity.MEASURES and row.condition in fidelity.CONDITIONS
 
 
 def section(rows: Iterable[Measurement], verdict: Verdict | None = None) -> Section | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ringtest.fidelity import MEASURES as FIDELITY
 from ringtest.measurement import Measurement
 from ringtest.reports import distilled, names, steps, unread, view
 from ringtest.reports.distilled import Section
@@ -79,7 +80,7 @@ def diversity(section: Section) -> Table | None:
 
 def fidelity(section: Section) -> Table | None:
     """How true the student is to the teacher, beside a member held against the others."""
-    rows = section.of(*distilled.FIDELITY)
+    rows = section.of(*FIDELITY)
     if not rows:
         return None
     controlled = any("control" in row.params for row in rows)
@@ -141,7 +142,7 @@ def _share(step: steps.Step, placed: bool) -> tuple[Cell, ...]:
 
 def others(section: Section) -> list[Table]:
     """Texts, selection, verifier, budget, and whatever else begins like them."""
-    known = ("ensemble.diversity", steps.MEASURE, *distilled.FIDELITY)
+    known = ("ensemble.diversity", steps.MEASURE, *FIDELITY)
     measures = dict.fromkeys(r.measure for r in section.rows if r.measure not in known)
     out = []
     for measure in sorted(measures, key=[*_REST, *measures].index):

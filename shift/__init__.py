@@ -46,10 +46,11 @@ agreement         ``outputs.agreement`` of student and members                  
 consistency       ``outputs.consistency`` of a model with itself                         always
 domain            ``shift.domain_auc``: is an unlabelled set elsewhere at all?           always
 divergence        ``outputs.divergence`` and others: where a model leaves the teacher    on request
-fidelity          ``outputs.fidelity``, where the teacher is right, and wrong            on request
+fidelity          ``outputs.fidelity``, where the teacher is right, and wrong            always
+kl                ``outputs.kl``: KL divergence from the teacher, both ways              always
 agreement_change  ``outputs.agreement_change``: agreement beside that on clean rows      on request
 proper_scores     ``outputs.loss``, ``outputs.brier``                                    on request
-calibration       ``outputs.calibration``: ECE, and its square without bias              on request
+calibration       ``outputs.calibration``: ECE, and its square without bias              always
 worst_group       ``outputs.worst_group``, with an interval that minds the choice        on request
 corruption_error  ``outputs.corruption_error``: errors over the teacher's                on request
 strongest         ``shift.strongest_strength``: how strong that was                     there

@@ -73,6 +73,7 @@ def refusal(read):
     def message(text: str) -> str:
         with pytest.raises(ConfigError) as caught:
             read(text)
+        assert "\n" not in str(caught.value)
         return str(caught.value)
 
     return message
@@ -265,6 +266,24 @@ def test_gate_file_is_checked_like_the_other():
         configs.parse(GateFile, "gate.toml", {"alhpa": 0.1})
     with pytest.raises(ConfigError, match=r"gate.toml: alpha: is 0.7; it must be less than 0.5"):
         configs.parse(GateFile, "gate.toml", {"alpha": 0.7})
+
+
+def test_controls_are_one_or_several(read):
+    assert read(SMALL).control == []
+    one = read(SMALL + '[control]\nload = "models:control"\n')
+    assert [c.load for c in one.control] == ["models:control"]
+    two = read(SMALL + '[[control]]\nload = "m:a"\n[[control]]\nevidence = "c.npz"\n')
+    assert [c.evidence for c in two.control] == [None, "c.npz"]
+    form = configs.schema()["audit.toml"]
+    for found in (one, two):
+        jsonschema.validate(found.as_dict(), form)
+
+
+def test_controls_that_are_none_are_refused(refusal):
+    assert "audit.toml: control: " in refusal(SMALL + "[control]\n")
+    said = refusal(SMALL + '[control]\nlaod = "m:a"\n')
+    assert "control.laod: is no known key; did you mean load" in said
+    assert "control" in refusal("control = 3\n" + SMALL)
 
 
 def test_reading_a_config_imports_no_torch():

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ringtest import AuditData, Subject, audit, config, reports, save_evidence
-from ringtest.errors import ConfigError, RingtestError
+from ringtest import AuditData, Subject, audit, reports, save_evidence
+from ringtest.errors import RingtestError
 from ringtest.measurement import Measurement
 from ringtest.progress import silent
 from ringtest.road import prepare, run
@@ -261,41 +261,3 @@ def test_controls_cost_what_is_read_of_them(data: AuditData) -> None:
     without = prepare(TEACHER, STUDENTS["distilled"], data).plan
     blocks = -(-N // 256)
     assert case.plan.passes == without.passes + 2 * 2 * blocks
-
-
-SMALL = """
-[teacher]
-load = "models:teacher"
-[student]
-load = "models:student"
-[data]
-load = "data:rows"
-"""
-
-
-def test_a_file_names_one_or_several(tmp_path: Path) -> None:
-    def load(text: str) -> config.AuditFile:
-        (tmp_path / "audit.toml").write_text(SMALL + text)
-        return config.load(tmp_path / "audit.toml")
-
-    assert load("").control == []
-    one = load('[control]\nload = "models:control"\n')
-    assert [c.load for c in one.control] == ["models:control"]
-    two = load('[[control]]\nload = "m:a"\n[[control]]\nevidence = "c.npz"\n')
-    assert [c.evidence for c in two.control] == [None, "c.npz"]
-    form = config.schema()["audit.toml"]
-    for found in (one, two):
-        jsonschema.validate(found.as_dict(), form)
-    for text, says in (
-        ("[control]\n", r"audit.toml: control: "),
-        ('[control]\nlaod = "m:a"\n', "control.laod: is no known key; did you mean load"),
-        ("control = 3\n", "control"),
-    ):
-        with pytest.raises(ConfigError, match=says) as caught:
-            load(text) if text.startswith("[") else _first(tmp_path, text)
-        assert "\n" not in str(caught.value)
-
-
-def _first(folder: Path, text: str) -> None:
-    (folder / "audit.toml").write_text(text + SMALL)
-    config.load(folder / "audit.toml")

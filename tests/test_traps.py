@@ -280,6 +280,19 @@ def test_a_second_copy_of_a_measure_is_an_error():
         measures["similarity.ckaa"]
 
 
+def test_a_measure_is_found_however_deep_its_file_lies():
+    """`ensembles/recorded/` is a room in a room."""
+    written = {
+        node.name
+        for _, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(d, ast.Name) and d.id == "measure" for d in node.decorator_list)
+    }
+    assert {"CKA", "Selection", "Budget"} <= written
+    assert written <= {type(entry).__name__ for entry in measures}
+
+
 def test_deciding_imports_no_torch():
     """Slow start: a gate on a stored report needs neither torch nor captum nor seaborn."""
     code = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.validity.audits import Cells, Chunk, View, viewed
 from benchmarks.validity.specimens import World
-from ringtest import inference, sections, stages
+from ringtest import inference, sections, telling
 from ringtest.case import Case
 from ringtest.decision import Scope
 from ringtest.estimate import Estimate
@@ -34,15 +34,15 @@ def judged(
     made: Case, cells: dict[str, Any], leave: Callable[[Stage], bool], context: bool
 ) -> dict[str, list[Measurement]]:
     """Rows of every student under today's rules, some stages left out as if never asked for."""
-    told = {name: stages.Context() for name in made.students} if context else None
-    judges = {name: stages.judge(made, model) for name, model in made.students.items()}
+    told = {name: telling.Context() for name in made.students} if context else None
+    judges = {name: telling.judge(made, model) for name, model in made.students.items()}
     with _errors_once():
         for stage in made.plan.stages:
             if leave(stage):
                 continue
             seen = cells[stage.condition.key]
             asked = replace(stage, measures=tuple(m for m in stage.measures if m.id in seen))
-            stages.tell(made, asked, seen, judges, told)
+            telling.tell(made, asked, seen, judges, told)
         return {
             name: judge.headlines() + (told[name].rows if told else [])
             for name, judge in judges.items()

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
-from ringtest import compare, plan, stages
+from ringtest import fidelity, plan, stages, telling
 from ringtest.case import Case
+from ringtest.ensemble_rows import ensemble_rows
 from ringtest.measure import EnsembleMeasure
 from ringtest.measurement import Measurement
 from ringtest.model import evaluating
 from ringtest.plan import Plan, Stage
 from ringtest.progress import Progress, silent
 
-_FIDELITY: Final = ("outputs.fidelity", "outputs.kl", "outputs.calibration")
-_WHERE: Final = ("clean", "attack.disagreement")
-
 
 def reduced(whole: Plan) -> Plan:
     """Of an audit's plan what is about the ensemble and about the students' fidelity to it."""
     kept = []
     for stage in whole.stages:
-        if stage.condition.id not in _WHERE:
+        if stage.condition.id not in fidelity.CONDITIONS:
             continue
         chosen = tuple(
-            m for m in stage.measures if isinstance(m, EnsembleMeasure) or m.id in _FIDELITY
+            m for m in stage.measures if isinstance(m, EnsembleMeasure) or m.id in fidelity.MEASURES
         )
         if chosen:
             wanted = plan.wanted_by(chosen, stage.condition)
@@ -40,25 +37,14 @@ def rows(case: Case, say: Progress = silent) -> dict[str, list[Measurement]]:
         say: told of what is looked at.
     """
     case = replace(case, plan=reduced(case.plan))
-    context = {name: stages.Context() for name in case.students}
-    judges = {name: stages.judge(case, model) for name, model in case.students.items()}
+    context = {name: telling.Context() for name in case.students}
+    judges = {name: telling.judge(case, model) for name, model in case.students.items()}
     found: list[Measurement] = []
-    total = sum(stage.rows for stage in case.plan.stages) * len(case.models)
-    done = 0
     with evaluating(case.models):
-        looker = stages.Looker(case)
-        for stage in case.plan.stages:
-
-            def tick(n: int, key: str = stage.condition.key) -> None:
-                nonlocal done
-                done += n
-                say(key, 0.98 * done / total)
-
-            cells, _ = looker.look(stage, tick)
-            stages.tell(case, stage, cells, judges, context)
+        for stage, cells, _ in stages.Looker(case).walk(say):
+            telling.tell(case, stage, cells, judges, context)
             if not case.students:
                 found += _of_nobody(case, stage, cells)
-    say("verdict", 1.0)
     if not case.students:
         return {stages.NO_STUDENT: found}
     return {name: seen.rows for name, seen in context.items()}
@@ -69,5 +55,5 @@ def _of_nobody(case: Case, stage: Stage, cells: stages.Cells) -> list[Measuremen
     for entry in stage.measures:
         if isinstance(entry, EnsembleMeasure):
             readings = cells[entry.id][stages.NO_STUDENT]
-            out += compare.ensemble_rows(entry, stage.condition, readings, case.seed)
+            out += ensemble_rows(entry, stage.condition, readings, case.seed)
     return out

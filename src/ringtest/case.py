@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ringtest.data import AuditData
+from ringtest.measure import Measure
 from ringtest.model import Model
 from ringtest.plan import Plan, Stage
 from ringtest.tasks import AnyTask
@@ -47,3 +48,7 @@ class Case:
     def kin(self, student: Model) -> list[Model]:
         """The references of the student's own architecture."""
         return [r for r in self.references if r.architecture == student.architecture]
+
+    def honest(self, entry: Measure) -> list[str]:
+        """References that a measure is read of: one that holds models against the teacher."""
+        return [m.name for m in self.references] if "teacher" in entry.needs else []

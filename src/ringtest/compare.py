@@ -13,7 +13,6 @@ from ringtest.condition import Condition
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
 from ringtest.measure import (
-    EnsembleMeasure,
     Measure,
     ModelMeasure,
     NotMeasurable,
@@ -109,7 +108,7 @@ def pair(
     if isinstance(mine, Failure):
         return mine
     for reading in mine:
-        matches = [_nearest(reading, candidates) for candidates in theirs]
+        matches = [nearest(reading, candidates) for candidates in theirs]
         found = [m for m in matches if m is not None]
         if len(found) < len(members):
             continue
@@ -125,35 +124,6 @@ def pair(
         honest = _mean(reading, readings, references)
         out.append(Paired(reading, found[0].layer, teacher.value, delta, honest))
     return out
-
-
-def controlled(
-    found: list[Paired] | Failure,
-    readings: Mapping[str, list[Reading] | Failure],
-    controls: Sequence[str],
-) -> list[Paired] | Failure:
-    """The same with what the controls, if there are any, read in each place."""
-    if isinstance(found, Failure) or not controls:
-        return found
-    return [replace(p, control=_control(p.reading, readings, controls)) for p in found]
-
-
-def _control(
-    reading: Reading, readings: Mapping[str, list[Reading] | Failure], controls: Sequence[str]
-) -> Estimate | str:
-    """Mean of the controls in the place of a reading, on the same rows; or why there is none."""
-    theirs = []
-    for name in controls:
-        found = readings[name]
-        if isinstance(found, Failure):
-            return found.reason
-        match = _nearest(reading, found)
-        if match is None or match.reason:
-            return f"{name}: {match.reason if match else 'is not read here'}"
-        if match.estimate.units != reading.estimate.units:
-            return f"{name}: is read on other rows"
-        theirs.append(match.estimate)
-    return estimates.mean(theirs)
 
 
 def over_control(p: Paired, seed: int) -> dict[str, Any]:
@@ -189,12 +159,13 @@ def _mean(
     values = []
     for name in names:
         found = readings[name]
-        match = None if isinstance(found, Failure) else _nearest(reading, found)
+        match = None if isinstance(found, Failure) else nearest(reading, found)
         values.append(math.nan if match is None else match.estimate.value)
     return sum(values) / len(values) if values else math.nan
 
 
-def _nearest(reading: Reading, candidates: Sequence[Reading]) -> Reading | None:
+def nearest(reading: Reading, candidates: Sequence[Reading]) -> Reading | None:
+    """Of candidates of the same statistic, concept and slice the one at the nearest depth."""
     same = [
         c
         for c in candidates
@@ -269,39 +240,6 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
     value = p.reading.estimate.value
     made = row(entry, condition.id, p.delta, p.teacher, value, seed=seed, reason=p.alone, **fields)
     return as_level(made) if p.alone else made
-
-
-def ensemble_rows(
-    entry: EnsembleMeasure, condition: Condition, found: list[Reading] | Failure, seed: int
-) -> list[Measurement]:
-    """One context row for each reading of an ensemble."""
-    if isinstance(found, Failure):
-        return [failed_row(entry, condition.id, found, severity=condition.severity)]
-    return [ensemble_row(entry, condition.id, r, seed, condition.severity) for r in found]
-
-
-def ensemble_row(
-    entry: Measure, condition: str, r: Reading, seed: int, severity: float | None = None
-) -> Measurement:
-    """A row that stands for itself: what the teacher has, and the student if it has it, too.
-
-    Where there is no student, the standard error is that of the teacher's value.
-    """
-    fields = {
-        "severity": severity,
-        "params": dict(r.params),
-        "statistic": r.statistic,
-        "slice": r.slice,
-        "unit": r.unit or entry.unit,
-    }
-    if r.reason or r.teacher is None:
-        why = Failure("not_measurable", r.reason or "the teacher has no value")
-        return failed_row(entry, condition, why, **fields)
-    if r.estimate.units:
-        delta, value = r.estimate - r.teacher, r.estimate.value
-        return row(entry, condition, delta, r.teacher.value, value, seed=seed, **fields)
-    alone = row(entry, condition, r.teacher, r.teacher.value, math.nan, seed=seed, **fields)
-    return as_level(alone)
 
 
 def mark_unmoved(rows: Sequence[Measurement]) -> None:

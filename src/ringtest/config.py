@@ -13,58 +13,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 
 from ringtest.config_errors import LATER, in_words
-from ringtest.config_recorded import SPEC, OwnRecordings, RecordedTable, Table, check_recorded
+from ringtest.config_models import Controls, Models, ModelTable, Students, named, only_recorded
+from ringtest.config_recorded import SPEC, RecordedTable, Table, check_recorded
 from ringtest.errors import ConfigError, close_to
 from ringtest.policy import Gate
 from ringtest.sources import ways
-
-
-def _listed(value: Any) -> Any:
-    """One table, or several, as a list."""
-    return value if isinstance(value, list) else [value]
-
-
-def _one_or_more(schema: dict[str, Any]) -> None:
-    """In JSON Schema: a table where several may stand."""
-    items = schema["items"]
-    several = {k: schema.pop(k) for k in ("type", "items", "minItems") if k in schema}
-    schema["anyOf"] = [items, several]
-
-
-class ModelTable(Table):
-    """Where a model comes from: one of load, factory with weights, hf, exported, evidence."""
-
-    load: str | None = Field(
-        None,
-        pattern=SPEC,
-        description="module:callable that gives the model; for a teacher, or a list",
-    )
-    factory: str | None = Field(
-        None, pattern=SPEC, description="module:callable that builds the model, before its weights"
-    )
-    weights: str | None = Field(
-        None, min_length=1, description="safetensors (or torch state_dict) file for the factory"
-    )
-    hf: str | None = Field(
-        None, min_length=1, description="folder or id of a Hugging Face checkpoint or PEFT adapter"
-    )
-    dtype: str | None = Field(
-        None,
-        json_schema_extra={"enum": [*ways.DTYPES, None]},
-        description="floats of the checkpoint; auto, the default: as it was saved",
-    )
-    exported: str | None = Field(None, min_length=1, description="torch.export program (.pt2)")
-    evidence: str | None = Field(
-        None, min_length=1, description=".npz of outputs and layers, by ringtest.save_evidence"
-    )
-    gradients: bool = Field(True, description="false: the model's gradients mean nothing")
-    single: bool = Field(False, description="true: its heads of one shape are no ensemble")
-
-
-class StudentTable(ModelTable, OwnRecordings):
-    """A student; with several, each has a name."""
-
-    name: str | None = Field(None, min_length=1, description="name of its report and folder")
 
 
 class DataTable(Table):
@@ -150,29 +103,14 @@ class SliceTable(Table):
         return self.model_dump(exclude_none=True)
 
 
-_Models = Annotated[
-    list[ModelTable], BeforeValidator(_listed), Field(min_length=1, json_schema_extra=_one_or_more)
-]
-_Students = Annotated[
-    list[StudentTable],
-    BeforeValidator(_listed),
-    Field(min_length=1, json_schema_extra=_one_or_more),
-]
-
-
-_Controls = Annotated[
-    list[ModelTable], BeforeValidator(_listed), Field(json_schema_extra=_one_or_more)
-]
-
-
 class AuditFile(Table):
     """audit.toml: what ``ringtest audit`` compares, and how."""
 
     task: Literal["classification", "regression", "embedding"] = "classification"
-    teacher: _Models = Field(description="the teacher; several tables are members of an ensemble")
-    student: _Students = Field(description="the student, or several with a name each")
+    teacher: Models = Field(description="the teacher; several tables are members of an ensemble")
+    student: Students = Field(description="the student, or several with a name each")
     reference: list[ModelTable] = Field([], description="honest models of the student's kind")
-    control: _Controls = Field(
+    control: Controls = Field(
         [], description="students distilled in the same way from a teacher that was never trained"
     )
     data: DataTable
@@ -196,10 +134,10 @@ class AuditFile(Table):
 class EnsembleFile(AuditFile):
     """What ``ringtest ensemble`` reads: an audit.toml of which parts may be missing."""
 
-    teacher: _Models = Field(
+    teacher: Models = Field(
         default_factory=list, description="the members; needless where recordings are given"
     )
-    student: _Students = Field(
+    student: Students = Field(
         default_factory=list, description="the student, or several, if there are any yet"
     )
     data: DataTable | None = None  # type: ignore[assignment]
@@ -248,8 +186,8 @@ def _load(path: Path, form: type[F]) -> F:
         ("control", config.control),
     )
     fields = [(name, table) for name, listed in tables for table in listed]
-    for where, table in [*fields, *_named(path.name, config.student)]:
-        if not (form is EnsembleFile and _only_recorded(table)):
+    for where, table in [*fields, *named(path.name, config.student)]:
+        if not (form is EnsembleFile and only_recorded(table)):
             ways.check(f"{path.name}: {where}", table.model_dump())
     check_recorded(path.name, config.recorded, any(s.recordings for s in config.student))
     if config.audit.references is not None:
@@ -259,12 +197,6 @@ def _load(path: Path, form: type[F]) -> F:
             "give [[reference]] tables, or none",
         )
     return config
-
-
-def _only_recorded(table: ModelTable) -> bool:
-    """Whether it is a student that need be no model: what was recorded of it is told."""
-    recorded = isinstance(table, StudentTable) and bool(table.recordings)
-    return recorded and not any(getattr(table, way) for way in ways.WAYS)
 
 
 T = TypeVar("T", bound=Table)
@@ -295,20 +227,3 @@ def toml(path: Path) -> dict[str, Any]:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path.name, f"is broken TOML: {error}", "mend that line") from error
-
-
-def _named(file: str, students: list[StudentTable]) -> list[tuple[str, StudentTable]]:
-    """Students with what they are called in messages; several must have names, all different."""
-    names = [s.name for s in students]
-    if len(names) > 1 and None in names:
-        raise ConfigError(
-            f"{file}: student[{names.index(None)}].name",
-            "is missing",
-            'of several students each needs one: name = "..."',
-        )
-    twice = [n for i, n in enumerate(names) if n in names[:i]]
-    if twice:
-        raise ConfigError(
-            f"{file}: student.name", f"{twice[0]!r} stands twice", "rename one of them"
-        )
-    return [(f"student {s.name!r}" if s.name else "student", s) for s in students]

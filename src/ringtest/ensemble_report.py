@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ringtest.errors import ReportError, close_to
-from ringtest.files import folder_name, make_folder, write_atomically
-from ringtest.integrity import digest, measurement
+from ringtest.files import (
+    folder_name,
+    load_json,
+    make_folder,
+    read_json,
+    write_atomically,
+    write_json,
+)
+from ringtest.integrity import check_version, digest, measurement, sealed
 from ringtest.measurement import Measurement
-from ringtest.report import read_json, tidy
+from ringtest.report import tidy_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,10 +71,7 @@ class EnsembleReport:
             "measurements": [{"name": name, "row": row.as_dict()} for name, row in named],
             **sections,
         }
-        # A round trip through JSON, so that what is in memory is what will be read back.
-        data = json.loads(json.dumps(data, allow_nan=False))
-        data["integrity"] = {"sha256": digest(data)}
-        return cls({k: data[k] for k in SECTIONS})
+        return cls(sealed(data, SECTIONS))
 
     @property
     def rows(self) -> list[Measurement]:
@@ -77,10 +80,7 @@ class EnsembleReport:
 
     def frame(self) -> pd.DataFrame:
         """Tidy frame, one row a measurement, as that of a Report; the student's name first."""
-        found = tidy(self.rows)
-        names = [name for name, rows in self.students.items() for _ in rows]
-        found.insert(0, "name", names)
-        return found
+        return tidy_named(self.students)
 
     def words(self) -> str:
         """What was found, a sentence a line."""
@@ -108,7 +108,7 @@ class EnsembleReport:
             raise ReportError("student", "two names give one file name", "rename one of them")
         pages = dict(zip(names, map(self.page, self.students), strict=True))
         make_folder(target)
-        write_atomically(target / FILE, json.dumps(self.data, indent=1, allow_nan=False) + "\n")
+        write_json(target / FILE, self.data)
         for file, page in pages.items():
             write_atomically(target / file, page)
         for file in before:
@@ -126,11 +126,7 @@ class EnsembleReport:
         file = file / FILE if file.is_dir() else file
         if not file.is_file():
             raise ReportError(str(file), "is not there", _AGAIN)
-        data = read_json(file, _AGAIN)
-        try:
-            return cls(data)
-        except ReportError as error:
-            raise ReportError(f"{file}: {error.field}", error.problem, error.fix) from error
+        return load_json(file, cls, _AGAIN)
 
     def about(self, student: str | None = None) -> dict[str, Any]:
         """Facts for the head of a page: members, student, items, task, seed, versions."""
@@ -210,13 +206,7 @@ def _parse(data: Any) -> dict[str | None, list[Measurement]]:
     """Check the form, and give the rows by student."""
     if not isinstance(data, dict) or data.get("kind") != KIND:
         raise ReportError("kind", "is not that of an ensemble's report", _AGAIN)
-    version = data.get("schema_version")
-    if type(version) is not int or version < 1:
-        raise ReportError("schema_version", f"is {version!r}, not a whole number", _AGAIN)
-    if version > SCHEMA_VERSION:
-        raise ReportError(
-            "schema_version", f"is {version}, newer than {SCHEMA_VERSION}", "update ringtest"
-        )
+    check_version(data, SCHEMA_VERSION, _AGAIN)
     if data.keys() != set(SECTIONS):
         odd = sorted(data.keys() ^ set(SECTIONS))
         raise ReportError("report", f"lacks or adds {', '.join(odd)}", _AGAIN)

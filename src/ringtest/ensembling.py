@@ -12,8 +12,7 @@ from ringtest import alone, environment, road, sections
 from ringtest.case import Case
 from ringtest.data import AuditData
 from ringtest.ensemble_report import EnsembleReport, check_place
-from ringtest.ensembles import recordings
-from ringtest.ensembles.recorded import Recorded
+from ringtest.ensembles.recorded import Recorded, recordings
 from ringtest.errors import ConfigError, SubjectError
 from ringtest.measurement import Measurement
 from ringtest.model import evaluating

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ringtest.errors import ReportError
 
@@ -18,6 +18,7 @@ CELLS: Final = "cells"
 """Folder of what a finished or interrupted audit need not compute again."""
 LOCK: Final = ".lock"
 _TEMPORARY: Final = ".tmp"
+T = TypeVar("T")
 
 
 def folder_name(student: str) -> str:
@@ -67,6 +68,53 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
         raise ReportError(
             str(path), str(error.strerror), "free space or name another folder"
         ) from error
+
+
+LARGEST: Final = 1 << 29
+"""Bytes of a report.json that is read at all; one of ours has some hundred bytes a row."""
+
+
+def read_json(path: Path, again: str = "audit again") -> Any:
+    """What a report's file says: JSON without NaN, infinities and keys that stand twice.
+
+    Args:
+        path: the file.
+        again: what is to be done about a file that cannot be read.
+
+    Raises ReportError.
+    """
+
+    def refuse(constant: str) -> float:
+        raise ReportError(str(path), f"holds {constant}, which no report of ours does", again)
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            raise ReportError(str(path), "names a key twice", again)
+        return made
+
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ReportError(str(path), f"has more than {LARGEST:,} bytes", again)
+        return json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=once)
+    except (ValueError, OSError, RecursionError, MemoryError) as error:
+        raise ReportError(str(path), f"cannot be read ({error})", again) from error
+
+
+def load_json(path: Path, make: Callable[[Any], T], again: str = "audit again") -> T:
+    """What ``make`` says of a report's file; raises ReportError, which names it, if it refuses."""
+    data = read_json(path, again)
+    try:
+        return make(data)
+    except ReportError as error:
+        raise ReportError(f"{path}: {error.field}", error.problem, error.fix) from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise ReportError(str(path), f"cannot be read ({error})", again) from error
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a report's file, atomically."""
+    write_atomically(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 @contextmanager

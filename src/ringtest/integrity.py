@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, get_args
 
 from ringtest import checked
@@ -46,13 +46,7 @@ def parse(data: Any) -> tuple[Policy, list[Measurement]]:
     """Check the form of a report and give its policy and rows."""
     if not isinstance(data, dict) or not data:
         raise ReportError("report", "is empty or no JSON object", "audit again")
-    version = data.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ReportError("schema_version", f"is {version!r}, not a whole number", "audit again")
-    if version > SCHEMA_VERSION:
-        raise ReportError(
-            "schema_version", f"is {version}, newer than {SCHEMA_VERSION}", "update ringtest"
-        )
+    check_version(data, SCHEMA_VERSION, "audit again")
     missing = [s for s in SECTIONS if s not in data]
     if missing:
         raise ReportError("report", f"lacks {', '.join(missing)}", "audit again")
@@ -79,6 +73,25 @@ def parse(data: Any) -> tuple[Policy, list[Measurement]]:
     if not rows:
         raise ReportError("measurements", "are empty", "audit again")
     return policy, rows
+
+
+def check_version(data: dict[str, Any], newest: int, again: str) -> None:
+    """Raise ReportError for a schema_version that is none, or newer than ours."""
+    version = data.get("schema_version")
+    if type(version) is not int or version < 1:
+        raise ReportError("schema_version", f"is {version!r}, not a whole number", again)
+    if version > newest:
+        raise ReportError("schema_version", f"is {version}, newer than {newest}", "update ringtest")
+
+
+def sealed(data: dict[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    """The sections of a new report in their order, with a digest.
+
+    They make a round trip through JSON, so that what is in memory is what will be read back.
+    """
+    data = json.loads(json.dumps(data, allow_nan=False))
+    data["integrity"] = {"sha256": digest(data)}
+    return {name: data[name] for name in sections}
 
 
 def _shape(data: dict[str, Any]) -> Iterator[tuple[str, bool]]:

@@ -75,8 +75,8 @@ class Registry(Generic[N]):
             for area in ("shift", "perturb", "probes", "ensembles"):
                 package = importlib.import_module(f"ringtest.{area}")
                 # Every module of an area: a new measure or condition is a new file, no more.
-                for module in pkgutil.iter_modules(package.__path__):
-                    importlib.import_module(f"{package.__name__}.{module.name}")
+                for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                    importlib.import_module(module.name)
             for entry in entry_points(group="ringtest"):
                 entry.load()
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -11,8 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from ringtest.decision import Scope, Verdict
 from ringtest.errors import Exit, ReportError
-from ringtest.files import FILE, PAGE, folder_name, make_folder, write_atomically
-from ringtest.integrity import SCHEMA_VERSION, SECTIONS, check_decision, digest, parse
+from ringtest.files import (
+    FILE,
+    PAGE,
+    folder_name,
+    load_json,
+    make_folder,
+    write_atomically,
+    write_json,
+)
+from ringtest.integrity import SCHEMA_VERSION, SECTIONS, check_decision, parse, sealed
 from ringtest.measurement import Direction, Measurement, Null
 from ringtest.policy import Gate, Policy
 from ringtest.verdict import decide
@@ -57,10 +64,7 @@ class Report:
             "measurements": [r.as_dict() for r in decided.rows],
             **sections,
         }
-        # A round trip through JSON, so that what is in memory is what will be read back.
-        data = json.loads(json.dumps(data, allow_nan=False))
-        data["integrity"] = {"sha256": digest(data)}
-        return cls({k: data[k] for k in SECTIONS})
+        return cls(sealed(data, SECTIONS))
 
     @property
     def student(self) -> str:
@@ -105,7 +109,7 @@ class Report:
 
     def _write(self, folder: str | os.PathLike[str], page: str) -> Path:
         target = make_folder(folder)
-        write_atomically(target / FILE, json.dumps(self.data, indent=1, allow_nan=False) + "\n")
+        write_json(target / FILE, self.data)
         write_atomically(target / PAGE, page)
         return target
 
@@ -143,10 +147,7 @@ class ReportSet(Mapping[str, Report]):
 
     def frame(self) -> pd.DataFrame:
         """All measurements as in :meth:`Report.frame`, the student's name first, as ``name``."""
-        rows = [(name, row) for name, r in self.items() for row in r.verdict.rows]
-        found = tidy([row for _, row in rows])
-        found.insert(0, "name", [name for name, _ in rows])
-        return found
+        return tidy_named({name: r.verdict.rows for name, r in self.items()})
 
     def plot(self, kind: str, *, measure: str | None = None) -> NDArray[np.object_]:
         """Draw every student as :meth:`Report.plot` does, in panels on common axes.
@@ -209,6 +210,14 @@ def tidy(rows: Sequence[Measurement]) -> pd.DataFrame:
     return frame.astype({"severity": float})
 
 
+def tidy_named(rows: Mapping[Any, Sequence[Measurement]]) -> pd.DataFrame:
+    """The same of several students, whose name stands first, as ``name``."""
+    found = tidy([row for of_student in rows.values() for row in of_student])
+    names = [name for name, of_student in rows.items() for _ in of_student]
+    found.insert(0, "name", names)
+    return found
+
+
 def load_report(path: str | os.PathLike[str]) -> Report | ReportSet:
     """Read ``report.json``, or a folder that holds one or a folder per student.
 
@@ -224,10 +233,10 @@ def load_report(path: str | os.PathLike[str]) -> Report | ReportSet:
                 raise ReportError(
                     str(path), f"holds {FILE} and reports in subfolders", "name the one you mean"
                 )
-            return _load(target / FILE)
+            return load_json(target / FILE, Report)
         if inside:
             found = {}
-            for r in map(_load, inside):
+            for r in (load_json(file, Report) for file in inside):
                 if r.student in found:
                     raise ReportError(
                         str(path), f"holds two reports of {r.student!r}", "remove one"
@@ -238,7 +247,7 @@ def load_report(path: str | os.PathLike[str]) -> Report | ReportSet:
         raise ReportError(str(path), f"holds no {FILE}", "give the folder that an audit wrote")
     if not target.is_file():
         raise ReportError(str(path), "is not there", "give the folder that an audit wrote")
-    return _load(target)
+    return load_json(target, Report)
 
 
 def _check_complete(path: str, found: dict[str, Report]) -> None:
@@ -284,44 +293,3 @@ def redecide(
     """The verdict on a report's rows under another policy; see :func:`ringtest.verdict.decide`."""
     rules = policy or report.policy
     return decide(report.rows, rules, report.verdict.scope, report.student, elsewhere)
-
-
-LARGEST: Final = 1 << 29
-"""Bytes of a report.json that is read at all; one of ours has some hundred bytes a row."""
-
-
-def read_json(path: Path, again: str = "audit again") -> Any:
-    """What a report's file says: JSON without NaN, infinities and keys that stand twice.
-
-    Args:
-        path: the file.
-        again: what is to be done about a file that cannot be read.
-
-    Raises ReportError.
-    """
-
-    def refuse(constant: str) -> float:
-        raise ReportError(str(path), f"holds {constant}, which no report of ours does", again)
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(pairs)
-        if len(made) < len(pairs):
-            raise ReportError(str(path), "names a key twice", again)
-        return made
-
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ReportError(str(path), f"has more than {LARGEST:,} bytes", again)
-        return json.loads(path.read_text("utf-8"), parse_constant=refuse, object_pairs_hook=once)
-    except (ValueError, OSError, RecursionError, MemoryError) as error:
-        raise ReportError(str(path), f"cannot be read ({error})", again) from error
-
-
-def _load(path: Path) -> Report:
-    data = read_json(path)
-    try:
-        return Report(data)
-    except ReportError as error:
-        raise ReportError(f"{path}: {error.field}", error.problem, error.fix) from error
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise ReportError(str(path), f"cannot be read ({error})", "audit again") from error

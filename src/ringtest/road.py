@@ -11,14 +11,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from ringtest import compare, environment, findings, plan, sections, stages, subjects, tasks
+from ringtest import (
+    compare,
+    environment,
+    findings,
+    plan,
+    sections,
+    stages,
+    subjects,
+    tasks,
+    telling,
+)
 from ringtest.case import Case
 from ringtest.cells import versions
 from ringtest.cells.store import Store
 from ringtest.condition import Condition
 from ringtest.data import AuditData
-from ringtest.ensembles import recordings
-from ringtest.ensembles.recorded import Recorded
+from ringtest.ensembles.recorded import Recorded, recordings
 from ringtest.errors import ConfigError, DataError, Interrupted
 from ringtest.files import CELLS, claim, held, is_free, sweep
 from ringtest.measurement import Measurement
@@ -270,31 +279,23 @@ def run(
     Returns:
         Rows by student; seconds and cells found in the store, by condition.
     """
-    context = {name: stages.Context() for name in case.students}
-    judges = {name: stages.judge(case, model) for name, model in case.students.items()}
-    total = sum(stage.rows * len(case.shown(stage)) for stage in case.plan.stages)
-    done, seconds, found = 0, {}, {}
+    context = {name: telling.Context() for name in case.students}
+    judges = {name: telling.judge(case, model) for name, model in case.students.items()}
+    seconds, kept = {}, {}
     with evaluating(case.models):
-        looker = stages.Looker(case, store)
-        for stage in case.plan.stages:
-            start = time.perf_counter()
-
-            def tick(n: int, key: str = stage.condition.key) -> None:
-                nonlocal done
-                done += n
-                say(key, 0.98 * done / total)
-
-            cells, found[stage.condition.key] = looker.look(stage, tick)
-            stages.tell(case, stage, cells, judges, context)
-            seconds[stage.condition.key] = round(time.perf_counter() - start, 4)
-    say("verdict", 1.0)
+        looker, start = stages.Looker(case, store), time.perf_counter()
+        for stage, cells, found in looker.walk(say):
+            telling.tell(case, stage, cells, judges, context)
+            now, key = time.perf_counter(), stage.condition.key
+            seconds[key], kept[key] = round(now - start, 4), found
+            start = now
     rows = {
         name: judges[name].headlines()
         + seen.rows
-        + stages.unread(case)
+        + telling.unread(case)
         + seen.series.rows(case.seed)
         for name, seen in context.items()
     }
     for of_student in rows.values():
         compare.mark_unmoved(of_student)
-    return rows, {"seconds": seconds, "cached": {k: n for k, n in found.items() if n}}
+    return rows, {"seconds": seconds, "cached": {k: n for k, n in kept.items() if n}}

@@ -1,9 +1,8 @@
-"""Stage by stage: what is not in the store yet is looked at, and the judges are told."""
+"""Stage by stage: what is not in the store yet is looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -16,10 +15,8 @@ from ringtest.case import Case
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store
 from ringtest.compare import Failure
-from ringtest.condition import Clean, Condition, conditions
+from ringtest.condition import Clean, Condition
 from ringtest.evidence import Evidence, Gathered
-from ringtest.headlines import Judge
-from ringtest.likeness import Layers
 from ringtest.measure import (
     Committee,
     EnsembleMeasure,
@@ -29,27 +26,17 @@ from ringtest.measure import (
     Reading,
     Setting,
 )
-from ringtest.measurement import Measurement
-from ringtest.model import Model
 from ringtest.plan import LAYER_PAIRS, Stage, cell_name
 from ringtest.probes import layer_pairs
 from ringtest.probes.twin_spread import MEAN_OUTPUTS
+from ringtest.progress import Progress
 from ringtest.rows.checks import row_codes
-from ringtest.series import Series
 
 Cells = dict[str, Any]
 """What one condition showed: measure id -> content of its cell."""
 NO_STUDENT: Final = ""
 """In place of a student's name, where an ensemble is looked at by itself."""
 NOBODY: Final[Callable[[int], None]] = lambda _rows: None  # noqa: E731 - a default
-
-
-@dataclass
-class Context:
-    """What is told of one student and judged by nobody."""
-
-    rows: list[Measurement] = field(default_factory=list)
-    series: Series = field(default_factory=Series)
 
 
 class Looker:
@@ -60,6 +47,24 @@ class Looker:
         self.case, self.store = case, store
         self.keys = None if store is None else Keys(case)
         self._clean: dict[str, Evidence] | None = None
+
+    def walk(self, say: Progress) -> Iterator[tuple[Stage, Cells, int]]:
+        """Every stage in its order, with its cells and how many of them the store had.
+
+        ``say`` is told what is looked at, and how many of all rows were; judging is the rest.
+        """
+        planned = self.case.plan.stages
+        total = sum(stage.rows * len(self.case.shown(stage)) for stage in planned)
+        done = 0
+        for stage in planned:
+
+            def tick(n: int, key: str = stage.condition.key) -> None:
+                nonlocal done
+                done += n
+                say(key, 0.98 * done / total)
+
+            yield stage, *self.look(stage, tick)
+        say("verdict", 1.0)
 
     def look(self, stage: Stage, tick: Callable[[int], None] = NOBODY) -> tuple[Cells, int]:
         """The cells of a stage, and how many of them the store had.
@@ -189,7 +194,7 @@ def compute(case: Case, entry: Measure | None, gathered: Gathered, at: Setting) 
         and plan.beyond(entry, at.condition, m) is None
     ]
     if isinstance(entry, ModelMeasure):
-        everyone = [*members, *_honest(case, entry), *controls, *names]
+        everyone = [*members, *case.honest(entry), *controls, *names]
         return dict(compare.read(entry, gathered.evidence, everyone, at))
     if isinstance(entry, PairMeasure):
         # All references where none is of the student's kind: their drift is still worth knowing.
@@ -229,121 +234,6 @@ def _together(
     return found
 
 
-def tell(
-    case: Case,
-    stage: Stage,
-    cells: Cells,
-    judges: dict[str, Judge],
-    context: dict[str, Context] | None,
-) -> None:
-    """Tell the judges of all students what one condition showed.
-
-    What no verdict rests on goes into ``context``, unless that is None.
-    """
-    condition = stage.condition
-    members = [m.name for m in case.members]
-    _certify(case, condition, cells, judges)
-    cells = unrefuted(stage, cells)
-    for name, model in case.students.items():
-        judge, told = judges[name], None if context is None else context[name]
-        for entry in stage.measures:
-            # What a student cannot do is not asked of it.
-            if why := plan.beyond(entry, condition, model):
-                if told and stage.tells(entry):
-                    told.rows.append(_untold(entry, condition, why))
-            elif isinstance(entry, ModelMeasure):
-                honest, level = _honest(case, entry), "teacher" in entry.needs
-                found = compare.pair(cells[entry.id], members, model.name, honest, level=level)
-                controls = [m.name for m in case.controls if m.name in cells[entry.id]]
-                found = compare.controlled(found, cells[entry.id], controls)
-                left = judge.see_readings(entry, condition, found)
-                if told:
-                    told.series.see(entry, condition, found)
-                    told.rows += compare.context_rows(entry, condition, left, case.seed)
-            elif isinstance(entry, PairMeasure):
-                like = cells[entry.id][model.name]
-                judge.see_likeness(entry, condition, like)
-                if told:
-                    row = likeness.row(entry, condition, like, judge.layers, case.seed)
-                    told.rows.append(row)
-            elif isinstance(entry, EnsembleMeasure) and told:
-                told.rows += compare.ensemble_rows(
-                    entry, condition, cells[entry.id][model.name], case.seed
-                )
-        if told:
-            told.rows += cells.get(LAYER_PAIRS, {}).get(model.name, [])
-
-
-def unread(case: Case) -> list[Measurement]:
-    """Rows of every student for what some member cannot be asked."""
-    out = []
-    for stage in case.plan.unread:
-        for entry in stage.measures:
-            why = plan.lacks(entry, stage.condition, case.members)
-            assert why is not None
-            out.append(_untold(entry, stage.condition, why))
-    return out
-
-
-def _untold(entry: Measure, condition: Condition, why: str) -> Measurement:
-    failure = Failure("not_measurable", why)
-    return compare.failed_row(entry, condition.id, failure, severity=condition.severity)
-
-
-def _honest(case: Case, entry: Measure) -> list[str]:
-    """References that a measure is read of: one that holds models against the teacher itself."""
-    return [m.name for m in case.references] if "teacher" in entry.needs else []
-
-
-def unrefuted(stage: Stage, cells: Cells) -> Cells:
-    """The cells, with a failure in words for what another measure of the stage objects to."""
-    out = dict(cells)
-    for entry in stage.measures:
-        if not isinstance(entry, ModelMeasure) or not entry.refutes:
-            continue
-        for name, readings in cells[entry.id].items():
-            if isinstance(readings, Failure):
-                continue
-            why = entry.objection({r.statistic: r.estimate.value for r in readings})
-            for other in entry.refutes if why else ():
-                if other in out:
-                    refuted = Failure("not_measurable", f"{name}: {why}")
-                    out[other] = {**out[other], name: refuted}
-    return out
-
-
-def judge(case: Case, student: Model) -> Judge:
-    """The judge of one student."""
-    last = case.members[0].layers
-    mine = student.layers
-    return Judge(
-        members=len(case.members),
-        same_architecture=student.architecture is not None
-        and {m.architecture for m in case.members} == {student.architecture},
-        references=bool(case.references),
-        kindred=bool(case.kin(student)),
-        embedding=case.task.name == "embedding",
-        layers=Layers(last.last.name if last else None, mine.last.name if mine else None),
-        seed=case.seed,
-        unseen=_unseen(case, student),
-    )
-
-
-def _unseen(case: Case, student: Model) -> str:
-    """Why stored evidence says nothing off support; empty if it does, or nothing is stored."""
-    for model in (*case.members, student):
-        if model.stored is None:
-            continue
-        asked = (c for kind in conditions for c in kind.make.defaults(case.data))
-        for condition in asked:
-            if condition.role == _OFF and not model.stored.holds(condition.id):
-                return f"{model.name} is stored evidence, which holds none under {condition.id}"
-    return ""
-
-
-_OFF: Final = "off_support"
-
-
 def entry_id(entry: Measure | None) -> str:
     """Name of a measure's cells, or of that of all layer pairs."""
     return LAYER_PAIRS if entry is None else entry.id
@@ -357,23 +247,3 @@ def _copies(inputs: torch.Tensor) -> NDArray[np.int64] | None:
     """Copies of one input are one unit; None where no row repeats another."""
     codes = row_codes(inputs)
     return codes if int(codes.max()) + 1 < len(codes) else None
-
-
-def _certify(case: Case, condition: Condition, cells: Cells, judges: dict[str, Judge]) -> None:
-    """Tell the judges what the members themselves say of a condition: certified, elsewhere."""
-    for measure_id, role in (
-        ("outputs.consistency", "certified"),
-        ("shift.domain_auc", "unlabelled"),
-    ):
-        if condition.role != role:
-            continue
-        of_members = [cells.get(measure_id, {}).get(m.name) for m in case.members]
-        values = [
-            r[0].estimate.value if isinstance(r, list) and r else float("nan") for r in of_members
-        ]
-        value = float(np.mean(values))
-        for judge_ in judges.values():
-            if role == "certified":
-                judge_.certify(condition, value, moved=case.task.name != "classification")
-            else:
-                judge_.elsewhere(condition, value)

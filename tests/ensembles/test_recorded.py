@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 import ringtest
-from ringtest.ensembles import recordings
 from ringtest.ensembles.candidates import candidates
-from ringtest.ensembles.recorded import Recorded
+from ringtest.ensembles.recorded import Recorded, recordings
 from ringtest.errors import RingtestError
 from ringtest.measure import RecordedMeasure, measures
 

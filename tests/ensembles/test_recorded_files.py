@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from ringtest.ensembles import recorded_files as files
+from ringtest.ensembles.recorded import files
 from ringtest.ensembles.verifiers import Arithmetic
 from ringtest.errors import RingtestError
 

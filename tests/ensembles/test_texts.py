@@ -14,8 +14,9 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics.pairwise import cosine_similarity
 
-from ringtest.ensembles import effective, ngrams, pairs, prompt_null, text_scores, texts, vendi
-from ringtest.ensembles.answers import checked, plain
+from ringtest.ensembles import effective, texts, vendi
+from ringtest.ensembles.texts import ngrams, pairs, prompt_null, scores
+from ringtest.ensembles.texts.answers import checked, plain
 from ringtest.errors import ConfigError, DataError
 from ringtest.estimate import Estimate
 from ringtest.inference import interval, standard_error
@@ -124,7 +125,7 @@ def test_half_of_the_words_in_common_is_half_a_correlation() -> None:
     # Mean vectors share half their words, all of one length: the cosine of the means is 1/2.
     assert found.correlation.value == pytest.approx(0.5, abs=0.03)
     assert found.effective.value == pytest.approx(4 / (1 + 3 * 0.5), abs=0.1)
-    low, high = text_scores.votes_interval(found.correlation, 4, 0.95)
+    low, high = scores.votes_interval(found.correlation, 4, 0.95)
     assert low < found.effective.value < high
     assert texts.words(found).startswith("1.6 effective votes of 4 (95 % interval 1.")
 
@@ -226,9 +227,9 @@ def test_vendi_scores_of_texts_are_those_of_their_mean_kernels() -> None:
         assert got.value == pytest.approx(vendi.score(kernel), rel=1e-9)
     kernels = np.random.default_rng(0).uniform(0.2, 0.6, (12, 4, 4))
     kernels = (kernels + kernels.transpose(0, 2, 1)) / 2
-    got = text_scores.vendi_scores(kernels)
+    got = scores.vendi_scores(kernels)
     for p in range(12):
-        without = text_scores.vendi_scores(np.delete(kernels, p, axis=0))
+        without = scores.vendi_scores(np.delete(kernels, p, axis=0))
         for a, b in ((got.within, without.within), (got.between, without.between)):
             # Jackknife and delta method differ by the order of 1/n.
             assert a.influence[p] == pytest.approx(
@@ -239,7 +240,7 @@ def test_vendi_scores_of_texts_are_those_of_their_mean_kernels() -> None:
 def test_a_mean_within_that_no_texts_can_have_is_a_number_all_the_same() -> None:
     # Of two samples that differ by chance more than any two of many would
     kernels = np.full((5, 4, 4), -0.4) * np.eye(4) + 0.3 * (1 - np.eye(4))
-    got = text_scores.vendi_scores(kernels)
+    got = scores.vendi_scores(kernels)
     assert got.within.value == pytest.approx(3)  # the even part is below 0, three others alike
     assert math.isfinite(got.between.value)
 
@@ -248,10 +249,10 @@ def test_effective_number_moves_as_its_derivative_says() -> None:
     rho = Estimate(0.3, np.array([0.02, -0.01, -0.01]), 3)
     step = 1e-6
     slope = (effective.votes(0.3 + step, 5) - effective.votes(0.3 - step, 5)) / (2 * step)
-    got = text_scores.votes(rho, 5)
+    got = scores.votes(rho, 5)
     assert got.value == pytest.approx(5 / 2.2)
     assert got.influence == pytest.approx(slope * rho.influence, rel=1e-6)
-    assert text_scores.votes(Estimate(-0.1, rho.influence, 3), 5).value == 5
+    assert scores.votes(Estimate(-0.1, rho.influence, 3), 5).value == 5
 
 
 # -- the null -------------------------------------------------------------------------------------

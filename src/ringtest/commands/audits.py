@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ringtest import config as configs
+from ringtest.config_models import ModelTable
 from ringtest.config_recorded import RECORDINGS
 from ringtest.errors import ConfigError, close_to
 
@@ -66,7 +67,7 @@ def understood(config: configs.AuditFile, path: Path, seed: int | None) -> Asked
             )
     where = path.parent
 
-    def subject(table: configs.ModelTable) -> subjects.Subject:
+    def subject(table: ModelTable) -> subjects.Subject:
         named = table.model_dump(exclude={"name", *RECORDINGS})
         return subjects.Subject(**named, where=where)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ringtest import blocks, evidence, stages, tasks
+from ringtest import blocks, evidence, stages, tasks, telling
 from ringtest.case import Case
 from ringtest.cells.keys import Keys
 from ringtest.cells.store import Store, Unstorable, pack
@@ -170,10 +170,10 @@ class _Pilot:
                 found.derived.clear()
             begin = time.perf_counter()
             content = stages.compute(case, entry, grown, at)
-            judges = {n: stages.judge(case, m) for n, m in case.students.items()}
+            judges = {n: telling.judge(case, m) for n, m in case.students.items()}
             alone = replace(stage, measures=() if entry is None else (entry,))
-            context = {n: stages.Context() for n in case.students}
-            stages.tell(case, alone, {name: content}, judges, context)
+            context = {n: telling.Context() for n in case.students}
+            telling.tell(case, alone, {name: content}, judges, context)
             self._read[which] = time.perf_counter() - begin
         try:
             self._bytes[which] = len(pack(content))

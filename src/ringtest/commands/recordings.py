@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ringtest.config import AuditFile
-from ringtest.ensembles import recorded_files as files
-from ringtest.ensembles.recorded import STUDENT, Recorded
+from ringtest.ensembles.recorded import STUDENT, Recorded, files
 from ringtest.errors import ConfigError, close_to
 from ringtest.progress import Progress
 from ringtest.sources import loading

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _WENT = {
     "transferred": "took over what the ensemble gains",
     "partial": "took over a part of it",
-    "not": "took over none of it",
+    "not": "took over less than half of it",
     "open": "cannot be told from so few digits",
 }
 """By the answer of a student's row."""

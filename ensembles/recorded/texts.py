@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from ringtest.ensembles import text_scores, texts
-from ringtest.ensembles.ngrams import Embedding
+from ringtest.ensembles import texts
 from ringtest.ensembles.recorded import Recorded
-from ringtest.ensembles.recorded_rows import Ends, row
-from ringtest.ensembles.text_scan import scan
+from ringtest.ensembles.recorded.rows import Ends, row
+from ringtest.ensembles.texts import scores
+from ringtest.ensembles.texts.ngrams import Embedding
+from ringtest.ensembles.texts.scan import scan
 from ringtest.estimate import NOTHING, Array, Estimate, row_mean
 from ringtest.margins import CI_LEVEL
 from ringtest.measure import RecordedMeasure, measure
@@ -113,7 +114,7 @@ def _mean(values: Array) -> Estimate:
 
 
 def _ends(value: Estimate) -> Ends:
-    return text_scores.bounds(value, CI_LEVEL)
+    return scores.bounds(value, CI_LEVEL)
 
 
 def _threshold(found: texts.TextDiversity, kind: str) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ringtest.ensembles.ngrams import Rows
+from ringtest.ensembles.texts.ngrams import Rows
 from ringtest.estimate import Array
 
 _BLOCK: Final = 2_048

@@ -12,7 +12,8 @@ from ringtest.ensembles.budget import Gap, Limit, Rule, Spend
 from ringtest.ensembles.candidates import Candidates
 from ringtest.ensembles.measured import bounds, plain
 from ringtest.ensembles.recorded import Recorded
-from ringtest.ensembles.recorded_rows import joined, row
+from ringtest.ensembles.recorded.rows import joined, level, row
+from ringtest.ensembles.wording import percent
 from ringtest.estimate import NOTHING, Estimate
 from ringtest.measure import RecordedMeasure, measure
 from ringtest.measurement import Measurement
@@ -62,8 +63,8 @@ def words(gap: Gap, limit: Limit, teacher: Sequence[Spend], student: Sequence[Sp
     """The answer in words, with the numbers it rests on."""
     first, best = min(teacher, key=lambda t: t.k), max(teacher, key=lambda t: t.k)
     tends = (
-        f"With samples without end the student's vote has {100 * limit.value.value:.1f} % right "
-        f"({100 * limit.low:.1f} to {100 * limit.high:.1f})"
+        "With samples without end the student's vote has "
+        f"{level(limit.value.value, limit.low, limit.high)} right"
     )
     if limit.low <= 0 and limit.high >= 1:
         tends = (
@@ -253,15 +254,12 @@ def _never(told: dict[str, Any], teacher: _Side) -> str:
     return (
         f"{never:,} of {teacher.candidates.items:,} items were never solved in {n} samples; of "
         f"such an item up to {100 * told['rate']:.2g} % of samples may be right, so with {ahead:,} "
-        f"samples coverage is at most {100 * top:.1f} % (95 % interval up to {100 * end:.1f})."
+        f"samples coverage is at most {percent(top, 1)} (95 % interval up to {percent(end, 1)})."
     )
 
 
 def _said(spend: Spend) -> str:
-    return (
-        f"{100 * spend.accuracy.value:.1f} % ({100 * spend.low:.1f} to {100 * spend.high:.1f}) "
-        f"with {_samples(spend)}"
-    )
+    return f"{level(spend.accuracy.value, spend.low, spend.high)} with {_samples(spend)}"
 
 
 def _samples(spend: Spend) -> str:

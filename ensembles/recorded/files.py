@@ -11,9 +11,9 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from ringtest.ensembles import answers
 from ringtest.ensembles.candidates import Candidates
-from ringtest.ensembles.recorded import as_candidates, with_field
+from ringtest.ensembles.recorded.record import as_candidates, with_field
+from ringtest.ensembles.texts import answers
 from ringtest.ensembles.verifiers import Arithmetic, JsonSchema, UnitTests, verify
 from ringtest.errors import DataError, close_to
 from ringtest.progress import Progress

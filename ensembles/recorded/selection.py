@@ -11,7 +11,7 @@ from ringtest.ensembles.candidates import Candidates
 from ringtest.ensembles.ceiling import doublings
 from ringtest.ensembles.measured import spread
 from ringtest.ensembles.recorded import Recorded
-from ringtest.ensembles.recorded_rows import gained, joined, measured, row, share
+from ringtest.ensembles.recorded.rows import gained, joined, measured, row, share
 from ringtest.ensembles.selection import Gains
 from ringtest.errors import DataError
 from ringtest.estimate import NOTHING, Estimate

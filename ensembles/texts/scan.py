@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ringtest.ensembles import pairs
-from ringtest.ensembles.answers import of_prompt
-from ringtest.ensembles.ngrams import Rows, identical, runs
+from ringtest.ensembles.texts import pairs
+from ringtest.ensembles.texts.answers import of_prompt
+from ringtest.ensembles.texts.ngrams import Rows, identical, runs
 from ringtest.estimate import Array
 
 
@@ -36,7 +36,7 @@ def scan(
     """Go through the prompts.
 
     Args:
-        answers: as :func:`ringtest.ensembles.answers.checked` gives them.
+        answers: as :func:`ringtest.ensembles.texts.answers.checked` gives them.
         embedding: (n, d) unit rows of n texts.
         thresholds: (prompts + 1,) of either kind: of all prompts, then without each, which is how
             the influence of a prompt comes to hold what it does to the threshold.

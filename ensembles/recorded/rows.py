@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from ringtest import compare
+from ringtest.ensemble_rows import ensemble_row
 from ringtest.ensembles.measured import bounds, constant, plain, spread
+from ringtest.ensembles.wording import percent, percents, points
 from ringtest.estimate import NOTHING, Estimate
 from ringtest.measure import Reading, RecordedMeasure
 from ringtest.measurement import Measurement
@@ -55,7 +57,7 @@ def row(
     if measured(teacher) or not student.units:
         why = "" if measured(teacher) else reason or "was not measured"
         reading = Reading(student, statistic, teacher=teacher, params=told, reason=why, unit=unit)
-        made = compare.ensemble_row(entry, entry.told_as, reading, seed, severity)
+        made = ensemble_row(entry, entry.told_as, reading, seed, severity)
     else:
         # The student's alone: a budget that the teacher's samples do not reach, say
         fields = {"severity": severity, "params": told, "statistic": statistic}
@@ -75,11 +77,6 @@ def measured(estimate: Estimate) -> bool:
     return estimate.units > 0 and math.isfinite(estimate.value)
 
 
-def points(value: float) -> str:
-    """A difference of shares in points: +3.4."""
-    return f"{100 * value:+.1f}"
-
-
 def gained(estimate: Estimate) -> str:
     """A difference of shares with its interval: ``+3.4 points (+1.0 to +5.8)``."""
     low, high = spread(estimate)
@@ -87,9 +84,13 @@ def gained(estimate: Estimate) -> str:
 
 
 def share(estimate: Estimate) -> str:
-    """A share with its interval: ``50.3 % (48.0 to 52.6)``."""
-    low, high = bounds(estimate)
-    return f"{100 * estimate.value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    """A share with its interval: ``50.3 % (48.0 to 52.6 %)``."""
+    return level(estimate.value, *bounds(estimate))
+
+
+def level(value: float, low: float, high: float) -> str:
+    """The same of a share and the ends of its interval."""
+    return f"{percent(value, 1)} ({percents(low, high, 1)})"
 
 
 def joined(sentences: Sequence[str]) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from ringtest import compare
 from ringtest.compare import Failure
-from ringtest.ensembles import recorded_steps
-from ringtest.ensembles.recorded import Recorded
+from ringtest.ensembles.recorded import Recorded, steps
 from ringtest.errors import DataError, RingtestError, close_to
 from ringtest.measure import Measure, NotMeasurable, RecordedMeasure, measures
 from ringtest.measurement import Measurement
@@ -53,7 +52,7 @@ def _readers() -> Iterator[tuple[Measure, str, Read]]:
     for entry in measures:
         if isinstance(entry, RecordedMeasure):
             yield entry, entry.told_as, entry.read
-    yield measures[recorded_steps.MEASURE], recorded_steps.TOLD_AS, recorded_steps.rows
+    yield measures[steps.MEASURE], steps.TOLD_AS, steps.rows
 
 
 def check(given: object) -> None:

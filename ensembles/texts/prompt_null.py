@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ringtest.ensembles.answers import of_prompt
-from ringtest.ensembles.ngrams import Rows
-from ringtest.ensembles.pairs import Kinds
+from ringtest.ensembles.texts.answers import of_prompt
+from ringtest.ensembles.texts.ngrams import Rows
+from ringtest.ensembles.texts.pairs import Kinds
 from ringtest.estimate import Array
 
 _SAMPLES: Final = 2
@@ -97,8 +97,8 @@ def shuffled(
     """Similarities of answers to different prompts.
 
     Args:
-        answers: of at least three prompts, as :func:`ringtest.ensembles.answers.checked` gives
-            them.
+        answers: of at least three prompts, as :func:`~ringtest.ensembles.texts.answers.checked`
+            gives them.
         embedding: (n, d) unit rows of n texts.
         seed: of the order of prompts and of which samples are taken; the same for every member.
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 import numpy as np
 
 from ringtest import checked
-from ringtest.ensembles import answers as texts
 from ringtest.ensembles.candidates import Candidates, candidates
-from ringtest.ensembles.ngrams import Embed
+from ringtest.ensembles.texts import answers as texts
+from ringtest.ensembles.texts.ngrams import Embed
 from ringtest.errors import DataError, RingtestError, close_to
 from ringtest.estimate import Array
 

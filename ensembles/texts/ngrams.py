@@ -1,7 +1,7 @@
 """Texts as directions whose product is their similarity: character n-grams, runs of words, or ours.
 
 Every function here gives unit rows, one a text, so that a product of two rows is a cosine and the
-mean over pairs of texts is a product of mean rows (:mod:`ringtest.ensembles.pairs`).
+mean over pairs of texts is a product of mean rows (:mod:`ringtest.ensembles.texts.pairs`).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def ngrams(texts: Sequence[str]) -> Rows:
     """Counts of character 3- to 5-grams, hashed, as unit rows.
 
     Args:
-        texts: n texts, as :func:`ringtest.ensembles.answers.plain` gives them. Case is ignored; a
-            space before and after lets answers of one letter have an n-gram.
+        texts: n texts, as :func:`~ringtest.ensembles.texts.answers.plain` gives them. Case is
+            ignored; a space before and after lets answers of one letter have an n-gram.
 
     Returns:
         (n, WIDTH) csr_matrix of float32 with signed counts over their Euclidean norm. The product
@@ -95,7 +95,7 @@ class Embedding:
         self._width = WIDTH if embed is None else 0
 
     def __call__(self, texts: Sequence[str]) -> Rows:
-        """(n, d + 1) unit rows of n :func:`~ringtest.ensembles.answers.plain` texts.
+        """(n, d + 1) unit rows of n :func:`~ringtest.ensembles.texts.answers.plain` texts.
 
         Raises DataError if ``embed`` gives another shape than (n, d) with the same d every time,
         values that are no numbers or not finite, or zeros alone for a text that has words.

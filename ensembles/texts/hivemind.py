@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ringtest import margins
-from ringtest.ensembles import pairs, text_scores
-from ringtest.ensembles.answers import Answers, checked
 from ringtest.ensembles.effective import Verdict
-from ringtest.ensembles.ngrams import Embed, Embedding
-from ringtest.ensembles.prompt_null import shuffled
-from ringtest.ensembles.text_scan import Scan, scan
-from ringtest.ensembles.text_scores import UNMEASURED, Both, jackknife, leave_each_out
+from ringtest.ensembles.texts import pairs, scores
+from ringtest.ensembles.texts.answers import Answers, checked
+from ringtest.ensembles.texts.ngrams import Embed, Embedding
+from ringtest.ensembles.texts.prompt_null import shuffled
+from ringtest.ensembles.texts.scan import Scan, scan
+from ringtest.ensembles.texts.scores import UNMEASURED, Both, jackknife, leave_each_out
+from ringtest.ensembles.wording import percent, percents
 from ringtest.errors import ConfigError
 from ringtest.estimate import NOTHING, Array, Estimate, row_mean
 
@@ -62,7 +63,8 @@ class TextDiversity:
     identical: Both
     """Share of pairs that are the same letter for letter, but for white space; 0..1."""
     copied: Both
-    """Share of runs of eight words in common, 0..1 (:func:`ringtest.ensembles.ngrams.runs`)."""
+    """Share of runs of eight words in common, 0..1 (:func:`~ringtest.ensembles.texts.ngrams.runs`).
+    """
     kernel: Array
     """(members, members) mean similarity; within members on the diagonal, NaN if not measurable."""
     reasons: dict[str, str] = field(default_factory=dict)
@@ -78,7 +80,7 @@ def diversity(
         answers: ``answers[member][prompt][sample]``, strings; all members have the same prompts in
             the same order, numbers of samples may differ. Every member weighs the same.
         embed: list of n strings -> (n, d) finite vectors, of which the cosine is taken; None:
-            hashed character n-grams (:func:`ringtest.ensembles.ngrams.ngrams`). Called once a
+            hashed character n-grams (:func:`ringtest.ensembles.texts.ngrams.ngrams`). Called once a
             prompt and for the null, never with an empty string.
         quantile: of the similarities of answers to different prompts, in (0, 1): the threshold.
         seed: of the pairs of prompts of the null.
@@ -113,7 +115,7 @@ def diversity(
         )
     correlation = NOTHING
     if not reasons:
-        correlation, why = text_scores.correlation(excess)
+        correlation, why = scores.correlation(excess)
         reasons |= {"correlation": why} if why else {}
     return TextDiversity(
         members=members,
@@ -124,8 +126,8 @@ def diversity(
         similarity=_both(found.cosine),
         expected=expected,
         correlation=correlation,
-        effective=text_scores.votes(correlation, members),
-        vendi=text_scores.vendi_scores(found.cosine),
+        effective=scores.votes(correlation, members),
+        vendi=scores.vendi_scores(found.cosine),
         threshold=_first(thresholds),
         above=_above(found, _first(thresholds), reasons),
         identical=_both(found.identical),
@@ -138,7 +140,7 @@ def diversity(
 def verdict(found: TextDiversity, level: float = margins.CI_LEVEL) -> Verdict:
     """Effective votes, interval and answer; NaN, and ``open``, where they cannot be measured."""
     m = found.members
-    low, high = text_scores.votes_interval(found.correlation, m, level)
+    low, high = scores.votes_interval(found.correlation, m, level)
     return Verdict(found.effective.value, low, high, m, level)
 
 
@@ -150,12 +152,12 @@ def words(found: TextDiversity, level: float = margins.CI_LEVEL) -> str:
     text = verdict(found, level).words("prompts", found.prompts)
     share = found.above.between
     if math.isfinite(share.value):
-        low, high = text_scores.bounds(share, level, never=True)
+        low, high = scores.bounds(share, level, never=True)
         text += (
-            f"; of the pairs of answers from two members {100 * share.value:.0f} % "
-            f"({100 * max(low, 0):.0f} to {100 * min(high, 1):.0f} %) are more alike than "
+            f"; of the pairs of answers from two members {percent(share.value)} "
+            f"({percents(max(low, 0), min(high, 1))}) are more alike than "
             f"{100 * found.quantile:g} % of answers to different prompts, and "
-            f"{100 * found.identical.between.value:.0f} % are the same word for word"
+            f"{percent(found.identical.between.value)} are the same word for word"
         )
     return f"{text[0].upper()}{text[1:]}."
 

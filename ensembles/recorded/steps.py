@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringtest import compare
+from ringtest.ensemble_rows import ensemble_row
 from ringtest.ensembles import selection, steps, votes
 from ringtest.ensembles.recorded import Recorded
 from ringtest.ensembles.waterfall import waterfall
@@ -35,4 +36,4 @@ def rows(recorded: Recorded, student: str | None, seed: int) -> list[Measurement
         seed=seed,
     )
     readings = steps.readings(found)
-    return [compare.ensemble_row(entry, TOLD_AS, r, seed) for r in readings]
+    return [ensemble_row(entry, TOLD_AS, r, seed) for r in readings]

@@ -8,7 +8,7 @@ from ringtest.ensembles import ceiling, selection
 from ringtest.ensembles.candidates import Candidates
 from ringtest.ensembles.measured import spread
 from ringtest.ensembles.recorded import Recorded
-from ringtest.ensembles.recorded_rows import gained, joined, measured, row
+from ringtest.ensembles.recorded.rows import gained, joined, measured, row
 from ringtest.estimate import NOTHING, Array, Estimate
 from ringtest.measure import RecordedMeasure, measure
 from ringtest.measurement import Measurement
