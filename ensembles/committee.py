@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from ringtest import estimate as estimates
 from ringtest.condition import Condition
@@ -16,8 +15,8 @@ from ringtest.ensembles import ambiguity, diversity
 from ringtest.ensembles.ambiguity import Ambiguity
 from ringtest.ensembles.diversity import Diversity
 from ringtest.ensembles.effective import Effective
-from ringtest.ensembles.measured import LEVEL, Measured, plain, spread
-from ringtest.estimate import NOTHING, Estimate
+from ringtest.ensembles.measured import LEVEL, Measured, bounds, nothing, plain
+from ringtest.estimate import NOTHING, Array, Estimate
 from ringtest.evidence import Evidence
 from ringtest.inference import interval, standard_error
 from ringtest.measure import Committee, EnsembleMeasure, Reading, Setting, measure
@@ -52,8 +51,9 @@ class CommitteeDiversity(EnsembleMeasure):
 
     Classes: means over pairs of members of the correlation of errors, error consistency, CAPA, Q,
     disagreement and double fault (:mod:`ringtest.ensembles.pairwise`), the Vendi score, the mutual
-    information of member and answer, and what averaging gains in log loss. Values: the ambiguity,
-    which is what averaging gains in squared error (:mod:`ringtest.ensembles.ambiguity`). Neither
+    information of member and answer, and what averaging gains in log loss, which a probability of
+    exactly 0 can make infinite: not measurable, like ``outputs.kl``. Values: the ambiguity, which
+    is what averaging gains in squared error (:mod:`ringtest.ensembles.ambiguity`). Neither
     direction is better by itself: members that guess differ, too.
 
     Sources: those modules'.
@@ -71,33 +71,45 @@ class CommitteeDiversity(EnsembleMeasure):
 
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """A reading a statistic, ``effective votes`` first."""
-        outputs = [m.outputs for m in seen.members]
-        found, say = _numbers(outputs, at)
-        mixed = None if seen.student is None else _with(seen.student, outputs, at)
+        shown = [_shown(m, at) for m in seen.members]
+        found, votes = _numbers(shown, at)
+        told: dict[str, Any] = {"members": len(shown), **_votes(votes)}
+        mixed = None
+        if seen.student is not None:
+            mixed, between = _with(_shown(seen.student, at), shown, at)
+            if votes.votes.measured and mixed[VOTES].measured:
+                told["student_interval"] = between
         readings = [_reading(name, found[name], mixed) for name in found]
-        votes = {"members": len(outputs), **say()}
         return [
-            replace(r, params={**r.params, **votes}) if r.statistic == VOTES else r
-            for r in readings
+            replace(r, params={**r.params, **told}) if r.statistic == VOTES else r for r in readings
         ]
 
 
 VOTES: Final = "effective votes"
 
 
-def _numbers(outputs: Sequence[torch.Tensor], at: Setting) -> tuple[Numbers, Callable[[], Any]]:
-    """All statistics of one committee, and what its votes are in words."""
+def _shown(seen: Evidence, at: Setting) -> Array:
+    """(m, k) of one model on the sample of rows: probabilities, or errors in target SDs."""
     assert at.task.targets is not None
-    targets, units = at.task.targets[torch.from_numpy(at.rows)], at.sample_units
     if at.task.name == "regression":
-        errors = torch.stack([at.task.points(o - targets) for o in outputs]).numpy()
-        split = ambiguity.of(errors, units)
-        return _of_values(split), lambda: _votes(split.votes)
-    shares = np.stack([o.double().exp().numpy() for o in outputs])
-    found = diversity.of(shares, targets.numpy(), units=units)
+        errors: Array = at.task.points(seen.outputs - at.task.targets[at.rows]).numpy()
+        return errors
+    shares: Array = seen.outputs.double().exp().numpy()
+    if seen.certain:
+        # What divides or takes a logarithm of it would else show a floor that we chose.
+        shares[at.task.zeros(seen.outputs).numpy()] = 0.0
+    return shares
+
+
+def _numbers(shown: Sequence[Array], at: Setting) -> tuple[Numbers, Effective]:
+    """All statistics of one committee, and its votes."""
+    if at.task.name == "regression":
+        split = ambiguity.of(np.stack(shown), at.sample_units)
+        return _of_values(split), split.votes
+    assert at.task.targets is not None
+    found = diversity.of(np.stack(shown), at.task.targets[at.rows].numpy(), units=at.sample_units)
     assert found.effective is not None
-    votes = found.effective
-    return _of_classes(found), lambda: _votes(votes)
+    return _of_classes(found), found.effective
 
 
 def _of_values(split: Ambiguity) -> Numbers:
@@ -127,19 +139,24 @@ def _votes(votes: Effective) -> dict[str, Any]:
     return said if ends is None else {**said, "teacher_interval": ends}
 
 
-def _with(student: Evidence, outputs: list[torch.Tensor], at: Setting) -> Numbers:
-    """Statistics of the committees in which the student stands for a member, on average."""
-    each = [
-        _numbers([*outputs[:k], student.outputs, *outputs[k + 1 :]], at)[0]
-        for k in range(len(outputs))
-    ]
-    return {name: _mean([one[name] for one in each]) for name in each[0]}
+def _with(student: Array, shown: list[Array], at: Setting) -> tuple[Numbers, list[float | None]]:
+    """Statistics of the committees in which the student stands for a member, on average.
+
+    The interval of their votes is the mean of theirs, as if they all erred alike: all but one of
+    their members are the same. That of the delta method holds 95 % only where errors are many.
+    """
+    each = [_numbers([*shown[:k], student, *shown[k + 1 :]], at) for k in range(len(shown))]
+    ends = np.mean([votes.interval() for _, votes in each], axis=0)
+    found = {name: _mean([one[name] for one, _ in each]) for name in each[0][0]}
+    return found, plain(ends.tolist())
 
 
 def _mean(found: Sequence[Measured]) -> Measured:
     """Of all of them, or the reason of the first that has one."""
-    lacking = next((m for m in found if m.reason), None)
-    return lacking or Measured(estimates.mean([m.estimate for m in found]))
+    for k, one in enumerate(found):
+        if one.reason:
+            return nothing(f"with the student for member {k}: {one.reason}")
+    return Measured(estimates.mean([m.estimate for m in found]))
 
 
 def _reading(name: str, teacher: Measured, mixed: Numbers | None) -> Reading:
@@ -164,7 +181,7 @@ def _reading(name: str, teacher: Measured, mixed: Numbers | None) -> Reading:
 def _ends(name: str, value: Estimate) -> list[float | None]:
     """The 95 % interval; where nothing varied, a share minds what other items could do."""
     if _unit(name) == "share":
-        return plain(spread(value))
+        return plain(bounds(value))
     return plain(interval(value.value, standard_error(value), value.dof, LEVEL))
 
 

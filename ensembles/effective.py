@@ -73,8 +73,9 @@ class Verdict:
         """
         m = self.members
         top = f"{self.high:.1f}" if self.high < m + 0.5 else f"over {m}"
+        ends = f"all over {m}" if self.low >= m + 0.5 else f"{self.low:.1f} to {top}"
         said = f"{self.value:.1f} effective votes of {m} "
-        said += f"({confidence(self.level)} interval {self.low:.1f} to {top})"
+        said += f"({confidence(self.level)} interval {ends})"
         said += "" if number is None else f" over {number} {things}"
         if self.answer == "one":
             return f"one opinion held {m} times: {said}; as votes there is nothing to distil"

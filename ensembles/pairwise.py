@@ -191,7 +191,8 @@ def of_errors(table: Table, units: Units = None) -> dict[str, Pairwise]:
     right = Moments(c, BothRight(c), c @ c.T / c.shape[1])
     p, j = c.mean(1), right.means
     a, b = p[:, None], p[None, :]
-    n11, n10, n01, n00 = j, a - j, b - j, 1 - a - b + j
+    # Rounding may leave a share of none below 0.
+    n11, n10, n01, n00 = j, a - j, b - j, np.maximum(1 - a - b + j, 0.0)
     square = np.ones_like(j)
     with np.errstate(divide="ignore", invalid="ignore"):
         u, w = n11 * n00, n10 * n01

@@ -30,7 +30,7 @@ class EnsembleWaterfall(EnsembleMeasure):
     and ``share_interval``, (student - mean member) / (step - mean member), or ``share_reason``
     where the interval of the denominator spans 0. On ``ensemble``: ``answer`` and ``words``,
     whether the ensemble's predictions were transferred (:mod:`ringtest.ensembles.transfer`), and
-    the score of the ``control``, if there is one. On
+    the score of the ``control``, if there is one, or ``control_reason``, why it has none. On
     ``mean member``: ``sentence``, the whole of it in words, and ``each``, every member's score. A
     share is about these rows and this student: another training run would be another one, as the
     members show.
@@ -52,6 +52,8 @@ class EnsembleWaterfall(EnsembleMeasure):
 
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """A reading a step."""
+        if at.units is not None and len(np.unique(at.units)) < 2:
+            raise NotMeasurable("all rows are of one cluster, of which there is no interval")
         scores = np.stack([_score(m) for m in seen.members])
         way = partial(
             waterfall,
@@ -61,25 +63,32 @@ class EnsembleWaterfall(EnsembleMeasure):
             seed=at.seed,
             score=at.task.score_name,
         )
-        theirs = [row_mean(_score(c), at.units) for c in seen.controls]
+        try:
+            theirs, why = [row_mean(_score(c), at.units) for c in seen.controls], ""
+        except NotMeasurable as error:
+            theirs, why = [], str(error)
         out = readings(
             way(None if seen.student is None else row_mean(_score(seen.student), at.units)),
             way(mean(theirs)) if theirs else None,
+            at.seed,
         )
         out[0].params["each"] = [float(v) for v in scores.mean(1)]
+        if why:
+            out[1].params["control_reason"] = why
         return out
 
 
-def readings(steps: Waterfall, control: Waterfall | None = None) -> list[Reading]:
+def readings(steps: Waterfall, control: Waterfall | None = None, seed: int = 0) -> list[Reading]:
     """A reading a step: the step is the teacher's value, the student's its own.
 
-    ``control`` is the same with the student of a random teacher in the student's place.
+    ``control`` is the same with the student of a random teacher in the student's place, ``seed``
+    that of the resamples in which the two are compared.
     """
     out = [_reading(step, steps) for step in steps.steps]
     first, second, *_ = out
     first.params["sentence"] = sentence(steps)
     if steps.student is not None:
-        found = transfer.transfer(steps, control)
+        found = transfer.transfer(steps, control, seed=seed)
         second.params.update(answer=found.answer, words=found.words)
         if control is not None and control.student is not None:
             second.params["control"] = control.student.value.value
@@ -108,5 +117,8 @@ def _reading(step: Step, steps: Waterfall) -> Reading:
 
 def _score(seen: Evidence) -> Array:
     if seen.score is None:
-        raise NotMeasurable("has no score")
+        raise NotMeasurable(f"{seen.subject} has no score")
+    if infinite := int(np.isinf(seen.score).sum()):
+        what = f"the score of {seen.subject} is infinite on {infinite:,} of {len(seen.score):,}"
+        raise NotMeasurable(f"{what} rows")
     return seen.score

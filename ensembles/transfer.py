@@ -69,7 +69,8 @@ def transfer(
     if not placed.share.measured:
         return Transfer("open", f"no gain to transfer was measured: {placed.share.reason}")
     answer = decide(placed.low, placed.high)
-    words = f"{_WORDS[answer]}: {_share(placed, way.level)} of the gain of the {of}"
+    share = f"{_share(placed, way.level)} of the gain of the {of}"
+    words = f"{_WORDS[answer]}: {share}"
     if answer == "partial" and placed.high >= 1:
         words += ", and it may be all"
     if control is None:
@@ -79,7 +80,8 @@ def transfer(
     by_teacher = decide(above.low, above.high)
     if _GAINED[answer] <= _GAINED[by_teacher]:
         return Transfer(answer, f"{words}; {theirs}", above)
-    why = f"{words}, but {theirs}, and the difference is {_share(above, way.level)}"
+    # What the share alone would say is not said: it is what the control does not bear out.
+    why = f"{share}, but {theirs}, and the difference is {_share(above, way.level)}"
     return Transfer(by_teacher, f"{_BESIDE_CONTROL[by_teacher]}: {why}", above)
 
 
@@ -102,8 +104,8 @@ _WORDS: Final[dict[Answer, str]] = {
 
 _GAINED: Final[dict[Answer, int]] = {"transferred": 2, "partial": 1, "not": 0, "open": 0}
 _BESIDE_CONTROL: Final[dict[Answer, str]] = {
-    "partial": "a student of a random teacher gains a part of it as well",
-    "not": "a student of a random teacher gains about as much",
+    "partial": "at least a part came from the teacher",
+    "not": "less than half came from the teacher, if anything",
     "open": "a student of a random teacher may gain as much",
 }
 

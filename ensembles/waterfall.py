@@ -21,10 +21,12 @@ from ringtest.ensembles.measured import (
 from ringtest.ensembles.wording import confidence, number, percent, percents, points
 from ringtest.errors import DataError
 from ringtest.estimate import Array, Estimate, ratio
-from ringtest.inference import bootstrap, interval
+from ringtest.inference import bootstrap, interval, standard_error
 
 ACCURACY: Final = "accuracy"
 """The score that is told in percent and points; any other is told as it is."""
+_FEW: Final = 50
+"""Of fewer independent items a percentile interval of a share is too short."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Waterfall:
     level: float
     score: str = ACCURACY
     """What the steps are values of."""
+    clusters: int | None = None
+    """Groups of items that belong together, which alone are independent; None: each item is."""
 
 
 def waterfall(
@@ -102,7 +106,7 @@ def waterfall(
         Steps with t intervals on bootstrap standard errors, shares with percentile intervals.
 
     Raises:
-        DataError: a step that is NOTHING, other items, fewer than two items.
+        DataError: a step that is NOTHING, other items, fewer than two independent items.
     """
     check_level(level)
     if resamples < 2:
@@ -118,7 +122,8 @@ def waterfall(
                 name, f"is on {e.units} items, the mean member on {member.units}", "use the same"
             )
     if member.units < 2:
-        raise DataError("items", f"{member.units} has no interval", "give at least two items")
+        what = f"{member.units} that is independent has no interval"
+        raise DataError("items", what, "give at least two")
     columns = np.column_stack([e.influence for e in models.values()])
     drawn = dict(zip(models, bootstrap(columns, seed, resamples).T, strict=True))
     names = list(given)
@@ -130,7 +135,8 @@ def waterfall(
         if student is not None
     )
     ordered = tuple(steps[name] for name in names)
-    return Waterfall(ordered, steps.get("student"), placed, member.units, level, score)
+    clusters = None if member.units == member.n else member.units
+    return Waterfall(ordered, steps.get("student"), placed, member.n, level, score, clusters)
 
 
 def _step(
@@ -201,7 +207,9 @@ def place(
         Not measurable where the interval of ``bottom`` holds 0, or is below it: what is lost has no
         shares. The percentile interval holds the truth as often as it says also where ``bottom`` is
         barely above 0: given that it is, 93 to 97 % of the time in simulations, where Fieller's has
-        88 to 96 % and that of the delta method 89 to 100 %.
+        88 to 96 % and that of the delta method 89 to 100 %. Of few independent items, such as the
+        clusters of an audit, it is too short (59 % of the time with 2, 84 with 5, 92 with 30), and
+        reaches at least as far as the delta method's t interval (90 % with 2, else 94 to 97).
     """
     low, high = _interval(bottom, gained, level)
     if low <= 0:
@@ -221,15 +229,18 @@ def place(
         reach = unseen(share.n, level) / bottom.value
         return Placed(name, Measured(share), share.value - reach, share.value + reach)
     shares = (top.value + risen) / (bottom.value + gained)
-    ends = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return Placed(name, Measured(share), float(ends[0]), float(ends[1]))
+    ends = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    if share.units < _FEW:
+        ends += interval(share.value, standard_error(share), share.dof, level)
+    return Placed(name, Measured(share), min(ends), max(ends))
 
 
 def sentence(w: Waterfall) -> str:
     """The waterfall in words: every step with its rise, then the student and its shares."""
     first, *later = w.steps
     right = " right" if w.score == ACCURACY else ""
-    parts = [f"Of {w.items:,} items the mean member has {_level(first, w.score)}{right}"]
+    of = f"{w.items:,} items" + ("" if w.clusters is None else f" in {w.clusters:,} clusters")
+    parts = [f"Of {of} the mean member has {_level(first, w.score)}{right}"]
     parts += [f"the {s.name} {_level(s, w.score)} ({_rise(s, w.score)})" for s in later]
     said = ", ".join(parts) + "."
     student = w.student

@@ -295,3 +295,20 @@ def test_the_measures_are_means_over_rows(rng: Any, seen: Any, setting: Any) -> 
     np.testing.assert_array_equal(
         Divergence().read(one, at)[0].estimate.influence, row_mean(beside.divergence).influence
     )
+
+
+@pytest.mark.parametrize(("condition", "scores"), [(Shaken(), 3), (Own(), 5 * 2)])
+def test_what_all_saw_is_scored_once_a_member(
+    condition: Condition, scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members' own scores, besides one of each model and one of what it is held against."""
+    world, calls = World(), []
+    score = type(world.task).score
+
+    def counted(self: Any, outputs: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(outputs))
+        return score(self, outputs, targets)
+
+    monkeypatch.setattr(type(world.task), "score", counted)
+    world.gather(condition)
+    assert len(calls) == 2 * (2 * len(world.models) + scores)  # two blocks

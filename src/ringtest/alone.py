@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ringtest import fidelity, plan, stages, telling
@@ -16,8 +17,13 @@ from ringtest.progress import Progress, silent
 
 def reduced(whole: Plan) -> Plan:
     """Of an audit's plan what is about the ensemble and about the students' fidelity to it."""
+    return replace(whole, stages=_about(whole.stages), not_measured=(), unread=_about(whole.unread))
+
+
+def _about(stages_: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Of some stages what is about the ensemble and the fidelity to it."""
     kept = []
-    for stage in whole.stages:
+    for stage in stages_:
         if stage.condition.id not in fidelity.CONDITIONS:
             continue
         chosen = tuple(
@@ -26,7 +32,7 @@ def reduced(whole: Plan) -> Plan:
         if chosen:
             wanted = plan.wanted_by(chosen, stage.condition)
             kept.append(replace(stage, measures=chosen, wanted=wanted))
-    return replace(whole, stages=tuple(kept), not_measured=(), unread=())
+    return tuple(kept)
 
 
 def rows(case: Case, say: Progress = silent) -> dict[str, list[Measurement]]:
@@ -47,7 +53,7 @@ def rows(case: Case, say: Progress = silent) -> dict[str, list[Measurement]]:
                 found += _of_nobody(case, stage, cells)
     if not case.students:
         return {stages.NO_STUDENT: found}
-    return {name: seen.rows for name, seen in context.items()}
+    return {name: seen.rows + telling.unread(case) for name, seen in context.items()}
 
 
 def _of_nobody(case: Case, stage: Stage, cells: stages.Cells) -> list[Measurement]:

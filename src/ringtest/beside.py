@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -122,6 +123,7 @@ class Panel:
                 that nobody need run again.
             block: seed of the block.
         """
+        once = _Once(shared)
         for name, shown in seen.items():
             asked = others(self.members, name, block)
             if not asked:
@@ -131,8 +133,9 @@ class Panel:
             if beside.failed or beside.apart:
                 continue
             try:
-                said = [_answer(m, shown[0], seen if shared else None) for m in asked]
-                mean = self.task.mean([s.double() for s in said])
+                answers = [(m, _answer(m, shown[0], seen if shared else None)) for m in asked]
+                said = [once(m.name, a.double) for m, a in answers]
+                mean = self.task.mean(said)
                 if mean.shape != shown[1].shape:
                     beside.apart = "its outputs are of another width than the teacher's"
                     continue
@@ -142,7 +145,12 @@ class Panel:
                 zeros += [self.task.zeros(mean) if alike else None]
                 _keep_denied(beside, rows, own, mean, zeros)
                 if targets is not None:
-                    self._keep_typical(beside, rows, said, targets[rows])
+                    score = partial(self.task.score, targets=targets[rows])
+                    scores = [
+                        once((m.name, "score"), partial(score, s))
+                        for m, s in zip(asked, said, strict=True)
+                    ]
+                    self._keep_typical(beside, rows, scores)
                 _keep_examples(beside, rows, x, shown, mean)
             except SubjectError as error:
                 beside.failed = f"{error.field} {error.problem}"
@@ -172,13 +180,24 @@ class Panel:
                 beside.predictions = np.full(self.n, -1, dtype=np.int64)
             beside.predictions[rows] = predictions
 
-    def _keep_typical(
-        self, beside: Beside, rows: slice, said: Sequence[Tensor], targets: Tensor
-    ) -> None:
+    def _keep_typical(self, beside: Beside, rows: slice, scores: Sequence[Tensor]) -> None:
         if beside.typical is None:
             beside.typical = np.full(self.n, np.nan)
-        scores = [self.task.score(s.double(), targets).double().cpu() for s in said]
-        beside.typical[rows] = torch.stack(scores).mean(0).numpy()
+        beside.typical[rows] = torch.stack([s.double().cpu() for s in scores]).mean(0).numpy()
+
+
+class _Once:
+    """What is made of a member's answers to a block: once, where all models saw the same inputs."""
+
+    def __init__(self, shared: bool) -> None:
+        self._made: dict[Hashable, Tensor] | None = {} if shared else None
+
+    def __call__(self, what: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        if self._made is None:
+            return make()
+        if what not in self._made:
+            self._made[what] = make()
+        return self._made[what]
 
 
 def _keep_denied(

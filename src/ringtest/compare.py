@@ -112,7 +112,8 @@ def pair(
         found = [m for m in matches if m is not None]
         if len(found) < len(members):
             continue
-        why = next((r.reason for r in (reading, *found) if r.reason), "")
+        of_members = zip(members, found, strict=True)
+        why = reading.reason or next((f"{m}: {r.reason}" for m, r in of_members if r.reason), "")
         if why:
             unread = replace(reading, estimate=estimates.NOTHING, reason=why)
             out.append(Paired(unread, found[0].layer, math.nan, estimates.NOTHING))
@@ -126,10 +127,12 @@ def pair(
     return out
 
 
-def over_control(p: Paired, seed: int) -> dict[str, Any]:
+def over_control(entry: Measure, p: Paired, seed: int) -> dict[str, Any]:
     """What a row tells of the controls: their value, and the student's paired difference to it.
 
-    No control can be a pass or a failure, so no other field of a row knows of them.
+    No control can be a pass or a failure, so no other field of a row knows of them. Shares of rows
+    have an interval as Agresti and Min's (2005), with two rows added on which half a time one of
+    the two is right alone: where they part on few rows, a sample may hold none of them.
     """
     if p.control is None or p.reading.reason:
         return {}
@@ -139,8 +142,15 @@ def over_control(p: Paired, seed: int) -> dict[str, Any]:
     se = inference.standard_error(over, seed)
     if not math.isfinite(se):
         return {"control": p.control.value, "control_reason": "too few rows for an interval"}
+    if _of_rows(entry, p.reading):
+        se = math.hypot(se, 1 / min(over.n, over.units))
     reach = inference.interval(over.value, se, over.dof, margins.CI_LEVEL)
     return {"control": p.control.value, "over_control": [over.value, *reach]}
+
+
+def _of_rows(entry: Measure, reading: Reading) -> bool:
+    """Whether it is a share of rows: each is 0 or 1."""
+    return (reading.unit or entry.unit) == "share" or reading.statistic == "accuracy"
 
 
 def _told(reading: Reading, teacher: Estimate) -> Paired:
@@ -223,7 +233,7 @@ def _context_row(entry: ModelMeasure, condition: Condition, p: Paired, seed: int
     params = {**p.reading.params, **({"depth": p.reading.depth} if p.reading.layer else {})}
     if math.isfinite(p.references):
         params["references"] = p.references
-    params |= over_control(p, seed)
+    params |= over_control(entry, p, seed)
     fields = {
         "severity": condition.severity,
         "params": params,

@@ -59,6 +59,8 @@ class Evidence:
     """The model as it was looked at, for measures that need it; :mod:`ringtest.rerun` runs it."""
     derived: dict[str, Any] = field(default_factory=dict)
     """What measures computed from this evidence and may use again."""
+    certain: bool = False
+    """Whether the model can say a probability of exactly 0, which outputs hold as a floor."""
 
     @property
     def last(self) -> Tensor:
@@ -186,6 +188,7 @@ class _Collector:
             failure=self.failure,
             beside=beside,
             model=view if self.shown else None,
+            certain=self.model.probabilities,
         )
 
 

@@ -187,7 +187,7 @@ class Judge(Standing):
                 teacher_layer=p.teacher_layer,
                 student_layer=p.reading.layer,
                 reason=p.reading.reason,
-                params=compare.over_control(p, self.seed),
+                params=compare.over_control(entry, p, self.seed),
                 **judged,
             )
             if entry.group == "twins" and self.embedding:

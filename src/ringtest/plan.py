@@ -40,11 +40,13 @@ class Stage:
     """Ids of the measures that a cell asks for here."""
 
     def tells(self, entry: Measure) -> bool:
-        """Whether it is told of a model that it cannot be asked this: a cell asks, or an attack.
+        """Whether it is told of a model that it cannot be asked this.
 
-        Of the rest the verdict's scope speaks.
+        That is where a cell asks, under an attack, and what a condition is there for: ``reads``. Of
+        the rest the verdict's scope speaks.
         """
-        return entry.id in self.asked or self.condition.asks_gradients
+        named = entry.id in self.asked or entry.id in self.condition.reads
+        return named or self.condition.asks_gradients
 
     @property
     def controlled(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -224,14 +225,20 @@ def _together(
     assert gathered.combined is not None
     seen = gathered.evidence
     mine = seen.get(student)
-    for one in (gathered.combined, *(() if mine is None else (mine,)), *controls):
+    for one in (gathered.combined, *(() if mine is None else (mine,))):
         if one.failed:
             return Failure(one.failure, f"{one.subject} {one.failed}")
-    shown = Committee([seen[m] for m in members], gathered.combined, mine, controls)
+    # Of several controls the mean counts: without one of them there is none.
+    broken = next((c for c in controls if c.failed), None)
+    beside = [] if broken else controls
+    shown = Committee([seen[m] for m in members], gathered.combined, mine, beside)
     found: list[Reading] | Failure = compare.guarded(
         gathered.combined, lambda _: entry.read(shown, at)
     )
-    return found
+    if broken is None or not entry.controlled or isinstance(found, Failure):
+        return found
+    why = {"control_reason": f"{broken.subject} {broken.failed}"}
+    return [replace(r, params={**r.params, **why}) for r in found]
 
 
 def entry_id(entry: Measure | None) -> str:

@@ -181,3 +181,27 @@ def test_bad_input(case: str):
     call, message = BAD[case]
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_of_few_clusters_the_interval_of_a_share_is_wide_enough():
+    """Four clusters of 20 items and a true share of one half: a percentile interval holds it 80 %
+    of the time, and makes ``transferred`` of a tenth."""
+    units, held, above = np.repeat(np.arange(4), 20), [], 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        each = rng.normal(0.1, 0.04, 4)[units] + rng.normal(0, 0.15, 80)
+        mine = 0.5 * each + rng.normal(0, 0.03, 4)[units] + rng.normal(0, 0.15, 80)
+        columns = [row_mean(x, units) for x in (0 * each, each, mine)]
+        (placed,) = waterfall(*columns, resamples=200).placed
+        if placed.share.measured:
+            held.append(placed.low <= 0.5 <= placed.high)
+            above += placed.low > 0.5
+    assert len(held) > 60
+    assert stats.binomtest(sum(held), len(held), 0.95, "less").pvalue > 0.01, np.mean(held)
+    assert above <= 0.06 * len(held)
+
+
+def test_the_sentence_tells_items_from_the_clusters_that_they_come_in():
+    units = np.repeat(np.arange(30), 10)
+    right = [row_mean(np.arange(300) % 10 < a, units) for a in (5, 7)]
+    assert sentence(waterfall(*right)).startswith("Of 300 items in 30 clusters the mean member has")
