@@ -217,3 +217,27 @@ def test_divergence_of_embeddings_is_1_minus_cosine() -> None:
     a = torch.tensor([[3.0, 0.0], [1.0, 1.0], [2.0, 0.0]])
     b = torch.tensor([[5.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     torch.testing.assert_close(task.divergence(a, b), torch.tensor([0.0, 1 - 0.5**0.5, 2.0]))
+
+
+@pytest.mark.parametrize("name", ["classification", "regression"])
+def test_the_mean_of_all_others_is_that_of_each(name):
+    targets = CLASSES if name == "classification" else np.random.default_rng(0).normal(size=(N, 3))
+    task = tasks.make(name, data(targets))
+    said = [task.canonical(3.0 * logits().roll(i, 0).double(), False) for i in range(5)]
+    together = task.means_without(said)
+    for i in range(5):
+        alone = task.mean([s for j, s in enumerate(said) if j != i])
+        torch.testing.assert_close(together[i], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_beside_a_sure_member_the_others_are_still_heard():
+    """Sums of probabilities would underflow, and a difference of them leave rounding alone."""
+    task = tasks.make("classification", data(CLASSES))
+    sure = torch.tensor([[900.0, 0.0, 0.0]]).double().log_softmax(1)
+    timid = torch.tensor([[-1200.0, 0.0, 1.0]]).double().log_softmax(1)
+    said = [sure, timid, timid.roll(1, 1), timid.roll(2, 1)]
+    for i in range(4):
+        alone = task.mean([s for j, s in enumerate(said) if j != i])
+        found = task.means_without(said)[i]
+        assert bool(torch.isfinite(found).all())
+        torch.testing.assert_close(found, alone, rtol=1e-12, atol=1e-12)

@@ -90,6 +90,10 @@ def others(members: Sequence[Model], name: str, seed: int) -> list[Model]:
     return rest
 
 
+_MANY: Final = 4
+"""Members from which on the means of all but one are made at once."""
+
+
 class Panel:
     """The members of a teacher, who are asked what they make of what each model was shown."""
 
@@ -124,6 +128,7 @@ class Panel:
             block: seed of the block.
         """
         once = _Once(shared)
+        means = self._means(seen) if shared else None
         for name, shown in seen.items():
             asked = others(self.members, name, block)
             if not asked:
@@ -135,7 +140,7 @@ class Panel:
             try:
                 answers = [(m, _answer(m, shown[0], seen if shared else None)) for m in asked]
                 said = [once(m.name, a.double) for m, a in answers]
-                mean = self.task.mean(said)
+                mean = self.task.mean(said) if means is None else means[self._left_out(asked)]
                 if mean.shape != shown[1].shape:
                     beside.apart = "its outputs are of another width than the teacher's"
                     continue
@@ -159,6 +164,18 @@ class Panel:
             # A member that cannot bear what was made for another loses a row, never the audit.
             except Exception as error:
                 beside.failed = f"the teacher raised {type(error).__name__}: {error}"
+
+    def _means(self, seen: Mapping[str, Seen]) -> Tensor | None:
+        """(M, b, k) for each member the mean of the others, where they are many enough to pay."""
+        said = [seen[m.name][1] for m in self.members if m.name in seen]
+        if len(said) < max(_MANY, len(self.members)) or len({s.shape for s in said}) > 1:
+            return None
+        return self.task.means_without([s.double() for s in said])
+
+    def _left_out(self, asked: Sequence[Model]) -> int:
+        """Number of the one member who was not asked."""
+        names = {m.name for m in asked}
+        return next(i for i, m in enumerate(self.members) if m.name not in names)
 
     def _keep(
         self,

@@ -46,6 +46,11 @@ class Task:
         """Combined output of an ensemble, from canonical outputs."""
         return torch.stack(list(outputs)).mean(0)
 
+    def means_without(self, outputs: Sequence[Tensor]) -> Tensor:
+        """(M, b, k) for each of M members the combined output of the others."""
+        few = range(len(outputs))
+        return torch.stack([self.mean([*outputs[:i], *outputs[i + 1 :]]) for i in few])
+
     def visible(self, outputs: Tensor) -> Tensor:
         """What a user's metric is given: probabilities or values."""
         return outputs
@@ -111,6 +116,10 @@ def _scale(points: Tensor) -> Tensor:
     return torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
+_LEAST: Final = 1e-290
+"""Sums of shares below have lost digits."""
+
+
 class Classification(Task):
     """One class per row. Canonical outputs are log-probabilities (b, C)."""
 
@@ -173,6 +182,27 @@ class Classification(Task):
         """Log of the mean probability."""
         stacked = torch.stack(list(outputs))
         return stacked.logsumexp(0) - float(np.log(len(outputs)))
+
+    def means_without(self, outputs: Sequence[Tensor]) -> Tensor:
+        """The same for many members: an exponential and a logarithm each, instead of M - 1.
+
+        What is left of a sum is added up from both ends: to take a member out of the sum of all
+        would leave rounding alone where it has nearly all of the probability.
+        """
+        stacked = torch.stack(list(outputs)).double()
+        top = stacked.amax(0)
+        shares = (stacked - top).exp_()
+        sums = torch.zeros_like(shares)
+        sums[1:] += shares[:-1].cumsum(0)
+        sums[:-1] += shares[1:].flip(0).cumsum(0).flip(0)
+        # Beside a member that is surer by far, what the others say underflows.
+        lost = sums < _LEAST
+        found = sums.log_().add_(top - float(np.log(len(outputs) - 1)))
+        for i in lost.any(dim=2).any(dim=1).nonzero().flatten().tolist():
+            at = lost[i]
+            rest = torch.cat([stacked[:i, at], stacked[i + 1 :, at]])
+            found[i, at] = self.mean(list(rest))
+        return found
 
     def visible(self, outputs: Tensor) -> Tensor:
         """Probabilities."""
