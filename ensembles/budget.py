@@ -25,6 +25,9 @@ RARE = 0.05
 """Chance that an item's limit is misjudged, and that of the rule of three."""
 
 
+_ROUNDING = 1e-12
+
+
 @dataclass(frozen=True)
 class Spend:
     """One model, one rule, k samples of each item."""
@@ -183,10 +186,11 @@ class Gap:
     """Whether more samples of the student reach the teacher."""
 
     label: Literal["no budget closes the gap", "reached", "open"]
-    """``no budget``: the student's limit lies below the whole of the teacher's curve; ``reached``:
-    a budget of the student's lies above the teacher's curve's start; ``open``: neither."""
+    """``no budget``: the student's limit and curve lie below the whole of the teacher's curve;
+    ``reached``: a budget of the student's lies above the teacher's curve's start; ``open``:
+    neither."""
     out_of_reach: tuple[int, ...]
-    """Budgets of the teacher that the student's limit lies below."""
+    """Budgets of the teacher that the student's limit and curve lie below."""
     reached_with: int | None
     """The student's fewest samples whose accuracy lies above the teacher's with fewest."""
 
@@ -205,18 +209,21 @@ def gap(
     Returns:
         A teacher's budget is out of reach only where the end of the limit's interval lies below the
         accuracy there *and* the interval of the paired difference, with all items that may still
-        turn out right counted as right, lies below 0. 'No budget' asks it of every budget (each
-        must hold, so no correction for their number); 'reached' is corrected for the number of the
-        student's budgets that were tried.
+        turn out right counted as right, lies below 0; and that of each of the student's budgets,
+        too, since a vote may fall with more samples: its limit is then not its best. 'No budget'
+        asks it of every budget (each must hold, so no correction for their number); 'reached' is
+        corrected for the number of the student's budgets that were tried.
     """
     if not (student and teacher):
         raise DataError("curve", "is empty", "give at least one budget")
     if any(s.accuracy.units != limit.value.units for s in (*student, *teacher)):
         raise DataError("curve", "is on other items", "give student and teacher the same items")
+    best = limit.possible, *(s.accuracy for s in student)
     beyond = tuple(
         t.k
         for t in teacher
-        if limit.high < t.accuracy.value and spread(limit.possible - t.accuracy, level)[1] < 0
+        if limit.high < t.accuracy.value
+        and all(spread(accuracy - t.accuracy, level)[1] < 0 for accuracy in best)
     )
     tried, first = 1 - (1 - level) / len(student), min(teacher, key=lambda t: t.k)
     above = [s.k for s in student if spread(s.accuracy - first.accuracy, tried)[0] > 0]
@@ -235,4 +242,6 @@ def pareto(spends: Sequence[Spend]) -> tuple[Spend, ...]:
         raise DataError("accuracy", "NaN in a budget", "leave out what was not measured")
     order = sorted(spends, key=lambda s: (s.cost, -s.accuracy.value))
     best = np.maximum.accumulate([-math.inf, *(s.accuracy.value for s in order)])
-    return tuple(s for s, before in zip(order, best[:-1], strict=True) if s.accuracy.value > before)
+    # Two samples vote like one, but for rounding
+    above = best[:-1] + _ROUNDING
+    return tuple(s for s, least in zip(order, above, strict=True) if s.accuracy.value > least)

@@ -128,7 +128,7 @@ def waterfall(
     drawn = dict(zip(models, bootstrap(columns, seed, resamples).T, strict=True))
     names = list(given)
     before = dict(zip(names[1:], names[:-1], strict=True)) | {"student": names[0]}
-    steps = {name: _step(name, models, drawn, before.get(name), level) for name in models}
+    steps = {name: _step(name, models, drawn, before.get(name), level, score) for name in models}
     placed = tuple(
         _placed(name, models, drawn, names[0], level, score)
         for name in names[1:]
@@ -145,17 +145,21 @@ def _step(
     drawn: dict[str, Array],
     before: str | None,
     level: float,
+    score: str,
 ) -> Step:
     value, draws = models[name], drawn[name]
     rise = value if before is None else value - models[before]
     risen = draws if before is None else draws - drawn[before]
-    return Step(
-        name,
-        value,
-        *_interval(value, draws, level),
-        rise,
-        *_interval(rise, risen, level),
-    )
+    ends, rises = _interval(value, draws, level), _interval(rise, risen, level)
+    if score == ACCURACY:
+        # What no accuracy can be: a t interval of few items goes far beyond
+        ends, rises = _cut(ends, 0.0), _cut(rises, 0.0 if before is None else -1.0)
+    return Step(name, value, *ends, rise, *rises)
+
+
+def _cut(ends: tuple[float, float], least: float) -> tuple[float, float]:
+    low, high = np.clip(ends, least, 1.0)
+    return float(low), float(high)
 
 
 def _interval(value: Estimate, draws: Array, level: float) -> tuple[float, float]:
@@ -212,6 +216,8 @@ def place(
         reaches at least as far as the delta method's t interval (90 % with 2, else 94 to 97).
     """
     low, high = _interval(bottom, gained, level)
+    if score == ACCURACY:
+        low, high = _cut((low, high), -1.0)
     if low <= 0:
         why = "which holds 0" if high >= 0 else "a loss, of which there is no share"
         return Placed(

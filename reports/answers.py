@@ -52,7 +52,7 @@ TITLE: Final[Mapping[Key, str]] = {
 }
 HOW: Final[Mapping[Key, str]] = {
     "distil": "Give the teacher as a list of members, or what its members answered.",
-    "predictions": "Give a student: it is placed between the mean member and the ensemble.",
+    "predictions": "Give a student beside members, or beside recorded samples with their answers.",
     "selection": "Record several samples of the teacher for each item, and a verifier's scores.",
     "structure": "Audit a student: ringtest audit asks it.",
     "budget": "Record several samples for each item, of the teacher and of the student.",
@@ -94,12 +94,15 @@ SAID: Final[Mapping[Key, Mapping[str, str]]] = {
         "neither": "sampling gains nothing",
     },
     "budget": {
-        "closed": "more samples close the gap",
+        "closed": "the student's samples reach a single one of the teacher",
         "may close": "more samples may close the gap",
         "no budget": "no budget closes the gap",
     },
 }
 """The same within a headline; what is open is left out."""
+
+
+_WROTE: Final = "By what they wrote"
 
 
 def code(row: Measurement | None) -> str:
@@ -113,18 +116,24 @@ def asked(key: Key, row: Measurement | None, beside: Sequence[Measurement] = ())
     Args:
         key: the question.
         row: that decides it; None: nobody asked.
-        beside: rows whose words are told after it.
+        beside: rows on what the members wrote, whose words are told after it.
     """
     if row is None:
         return Question(key, TITLE[key], NOT_ASKED, "", HOW[key])
     because = view.clean(row.reason) or steps.text(row, "share_reason")
     look = LOOK[key].get(code(row))
     if unread.unread(row) or look is None:
-        return Question(key, TITLE[key], NOT_MEASURABLE, _stop(because or steps.text(row, "words")))
-    said = [words for r in (row, *beside) if (words := steps.text(r, "words"))]
+        words = steps.text(row, "words")
+        # What was found all the same: the vote's gain, say, where no verifier was recorded
+        parts = [because] if because and because not in words else []
+        found = " ".join(map(_stop, filter(None, (*parts, words))))
+        return Question(key, TITLE[key], NOT_MEASURABLE, found)
+    said = [_stop(steps.text(row, "words"))]
+    # The members may err apart and write the same: each of both answers says what it is about
+    said += [f"{_WROTE}: {_stop(words)}" for r in beside if (words := steps.text(r, "words"))]
     if look is OPEN and because and because not in " ".join(said):
-        said.append(because)
-    return Question(key, TITLE[key], look, " ".join(map(_stop, said)))
+        said.append(_stop(because))
+    return Question(key, TITLE[key], look, " ".join(filter(None, said)))
 
 
 def structure(verdict: Verdict | None) -> Question:

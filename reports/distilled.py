@@ -111,14 +111,28 @@ def _headline(
     gain = _first(rows, "ensemble.selection", GAIN)
     budget = _first(rows, "ensemble.budget")
     parts = [
-        _votes_words(votes(rows)),
+        _opinions(rows),
         _share_words(rows, found),
-        answers.SAID["selection"].get(answers.code(gain), ""),
+        "" if _unmeasured(gain) else answers.SAID["selection"].get(answers.code(gain), ""),
         "" if verdict is None else _STRUCTURE[verdict.label],
         answers.SAID["budget"].get(answers.code(budget), ""),
     ]
+    return _headed(rows, parts)
+
+
+def _headed(rows: Sequence[Measurement], parts: Iterable[str]) -> str:
+    """Parts of a headline as a sentence, or that there is none."""
     said = "; ".join(part for part in parts if part)
-    return f"{view.sentence_case(said)}." if said else "Nothing of it could be measured."
+    if said:
+        return f"{view.sentence_case(said)}."
+    if all(_unmeasured(row) for row in rows):
+        return "Nothing of it could be measured."
+    return "None of the questions can be answered yet."
+
+
+def _unmeasured(row: Measurement | None) -> bool:
+    """Whether a row holds no number; of none, True."""
+    return row is None or not (math.isfinite(row.teacher) or math.isfinite(row.student))
 
 
 _STRUCTURE: Final = {
@@ -131,9 +145,12 @@ _STRUCTURE: Final = {
 
 def teacher_words(rows: Sequence[Measurement]) -> str:
     """What there was to distil, without a student: votes, and the gain of the ensemble."""
-    found = steps.waterfalls(rows)
-    said = "; ".join(filter(None, (_votes_words(votes(rows)), _gain_words(found))))
-    return f"{view.sentence_case(said)}." if said else "Nothing of it could be measured."
+    return _headed(rows, (_opinions(rows), _gain_words(steps.waterfalls(rows))))
+
+
+def _opinions(rows: Sequence[Measurement]) -> str:
+    """Votes of the members, by their outputs or else by what they wrote."""
+    return _votes_words(votes(rows) or _first(rows, "ensemble.texts"))
 
 
 def _votes_words(row: Measurement | None) -> str:

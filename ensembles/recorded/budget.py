@@ -35,7 +35,14 @@ class _Side:
 
     name: str
     candidates: Candidates
+    given: float | None
+    """What a sample costs; None: it was not said."""
     cost: float
+
+    @property
+    def priced(self) -> bool:
+        """Whether its cost was given."""
+        return self.given is not None
 
     def curve(self, rule: Rule, seed: int) -> tuple[Spend, ...]:
         """Its curve; empty where it lacks what the rule needs."""
@@ -59,18 +66,22 @@ def answer(gap: Gap, limit: Limit, teacher: Sequence[Spend]) -> Answer:
     return "may close" if limit.low > first.high else "open"
 
 
-def words(gap: Gap, limit: Limit, teacher: Sequence[Spend], student: Sequence[Spend]) -> str:
-    """The answer in words, with the numbers it rests on."""
+def words(
+    gap: Gap,
+    limit: Limit,
+    teacher: Sequence[Spend],
+    student: Sequence[Spend],
+    priced: bool = True,
+) -> str:
+    """The answer in words, with the numbers it rests on; costs only where both were given."""
     first, best = min(teacher, key=lambda t: t.k), max(teacher, key=lambda t: t.k)
     tends = (
         "With samples without end the student's vote has "
         f"{level(limit.value.value, limit.low, limit.high)} right"
     )
     if limit.low <= 0 and limit.high >= 1:
-        tends = (
-            f"{_samples(student[-1])} of an item are too few to tell what the student's vote tends "
-            "to"
-        )
+        few = "are too few" if student[-1].k > 1 else "is too little"
+        tends = f"{_samples(student[-1])} of an item {few} to tell what the student's vote tends to"
     theirs = _said(first) + (f", {_said(best)}" if best is not first else "")
     said = [f"{tends}; the teacher has {theirs}."]
     found = answer(gap, limit, teacher)
@@ -78,9 +89,14 @@ def words(gap: Gap, limit: Limit, teacher: Sequence[Spend], student: Sequence[Sp
         said.append("No budget of the student closes the gap, not even to the teacher's fewest.")
     elif found == "closed":
         with_k = next(s for s in student if s.k == gap.reached_with)
+        costs = f", at a cost of {with_k.cost:g}", f", at {first.cost:g}"
+        own, theirs = costs if priced else ("", "")
         said.append(
-            f"With {_samples(with_k)}, at a cost of {with_k.cost:g}, the student lies above the "
-            f"teacher with {_samples(first)}, at {first.cost:g}."
+            f"With {_samples(with_k)}{own}, the student lies above the teacher with "
+            f"{_samples(first)}{theirs}."
+            if with_k.k > 1
+            else f"There is no gap to the teacher with {_samples(first)}: the student lies above "
+            "it with as many."
         )
     elif found == "may close":
         said.append(
@@ -88,7 +104,7 @@ def words(gap: Gap, limit: Limit, teacher: Sequence[Spend], student: Sequence[Sp
             "student's budgets at hand does for certain."
         )
     else:
-        said.append("Whether more samples close the gap cannot be told from so many.")
+        said.append("Whether more samples close the gap cannot be told from these.")
     if gap.out_of_reach and found != "no budget":
         said.append(
             "Out of the student's reach, whatever its budget, is the teacher with "
@@ -123,10 +139,12 @@ class Budget(RecordedMeasure):
         """Curves, limits, cost; nothing without the teacher's candidates."""
         if recorded.candidates is None:
             return []
-        teacher = _Side("teacher", recorded.candidates, _or_1(recorded.cost))
         own, of = None, recorded.of(student)
+        price = _or_1(recorded.cost, of.cost)
+        teacher = _Side("teacher", recorded.candidates, recorded.cost, price)
         if of.candidates is not None:
-            own = _Side("student", of.candidates, _or_1(of.cost, recorded.cost))
+            price = _or_1(of.cost, recorded.cost)
+            own = _Side("student", of.candidates, of.cost, price)
         curves = {
             rule: (teacher.curve(rule, seed), () if own is None else own.curve(rule, seed))
             for rule in _CURVES
@@ -138,7 +156,7 @@ class Budget(RecordedMeasure):
             *rows,
             *self._majority(teacher, own, curves["majority"], seed),
             self._coverage(teacher, own, all(curves["majority"]), seed),
-            *self._cost(teacher, own, (recorded.cost, of.cost)),
+            *self._cost(recorded, student),
         ]
 
     def _majority(
@@ -156,7 +174,7 @@ class Budget(RecordedMeasure):
             mine = budget.majority_limit(own.candidates)
             gap = budget.gap(curves[1], mine, curves[0])
             told = {
-                "words": words(gap, mine, *curves),
+                "words": words(gap, mine, *curves, priced=teacher.priced and own.priced),
                 "answer": answer(gap, mine, curves[0]),
                 "out_of_reach": list(gap.out_of_reach),
                 "reached_with": gap.reached_with,
@@ -196,21 +214,21 @@ class Budget(RecordedMeasure):
             self, "limit of coverage", *values, seed=seed, params=told, intervals=(ends[0], ends[1])
         )
 
-    def _cost(
-        self, teacher: _Side, own: _Side | None, given: tuple[float | None, float | None]
-    ) -> list[Measurement]:
+    def _cost(self, recorded: Recorded, student: str | None) -> list[Measurement]:
         """The cost of a sample of each, as it was given: a number without an interval."""
-        if given == (None, None):
+        given = recorded.cost, recorded.of(student).cost
+        if given == (None, None) or recorded.candidates is None:
             return []
+        theirs, mine = (math.nan if cost is None else cost for cost in given)
         return [
             Measurement(
                 self.id,
                 self.area,
                 self.told_as,
                 statistic="cost",
-                teacher=teacher.cost,
-                student=math.nan if own is None else own.cost,
-                n=teacher.candidates.items,
+                teacher=theirs,
+                student=mine,
+                n=recorded.candidates.items,
                 unit="cost of a sample",
                 direction="lower",
             )

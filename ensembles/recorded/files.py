@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from ringtest.ensembles.candidates import Candidates
+from ringtest.ensembles.candidates import Candidates, even
 from ringtest.ensembles.recorded.record import as_candidates, with_field
 from ringtest.ensembles.texts import answers
 from ringtest.ensembles.verifiers import Arithmetic, JsonSchema, UnitTests, verify
@@ -27,10 +28,12 @@ VERIFIERS: Final[Mapping[str, Callable[[], Any]]] = {
 }
 """Verifiers by name. An item is the other fields of a line: ``truth``, ``schema``, ``tests``."""
 _BROKEN: Final = (
-    ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile,
+    zlib.error,
 )  # fmt: skip
-"""What a damaged archive may raise."""
-_SAMPLES: Final = ("correct", "answers", "scores", "texts")
+"""What a damaged archive may raise; a header that lies of its size, MemoryError."""
+_COLUMNS: Final = ("correct", "answers", "scores")
+_SAMPLES: Final = (*_COLUMNS, "texts")
 """What there is of each sample; all other fields of a line belong to the item."""
 
 
@@ -96,17 +99,39 @@ def load_candidates(
     """
     columns, items = _columns(field, path)
     texts = columns.pop("texts", None)
-    if verifier is not None:
+    if verifier is None:
+        _check_names(field, path, columns, items)
+    else:
         if columns.get("scores") is not None:
             _refuse(field, path, "has scores, and a verifier is named", "leave one of them out")
         read = columns.get("answers") if texts is None else texts
         if read is None:
             _refuse(field, path, "has no texts for the verifier", "add texts, or answers")
+        # What is wrong with the rest is told before a verifier is asked, which may take hours
+        told = as_candidates(f"{field} ({path.name})", columns)
+        listed = _texts(read)
+        shape = with_field(
+            f"{field} ({path.name})",
+            lambda: (len(listed), even("texts", listed) if listed else 0),
+        )
+        if shape != told.correct.shape:
+            what = f"texts of shape {shape} is not that of correct, {told.correct.shape}"
+            _refuse(field, path, what, "give one for each sample")
         columns["scores"] = with_field(
             f"{field} ({path.name})",
-            lambda: verify(verifier, items, _texts(read), progress=progress),
+            lambda: verify(verifier, items, listed, progress=progress),
         )
     return as_candidates(f"{field} ({path.name})", columns)
+
+
+def _check_names(
+    field: str, path: Path, columns: dict[str, Any], items: list[dict[str, Any]]
+) -> None:
+    """Refuse what is nearly the name of a column that is missing, where no verifier reads it."""
+    missing = [name for name in _COLUMNS if columns.get(name) is None]
+    for key in items[0] if items else ():
+        if difflib.get_close_matches(key, missing, 1, 0.8):
+            _refuse(field, path, f"{key} is no column", close_to(key, missing))
 
 
 def load_scores(field: str, path: Path) -> Any:
@@ -207,7 +232,13 @@ def _read(field: str, path: Path) -> str:
 
 def _check(field: str, path: Path, *forms: str) -> None:
     """Refuse a file that is not there, of another form, or too large."""
-    if not path.is_file():
+    try:
+        there, found = path.exists(), path.is_file()
+    except OSError as error:  # a name that is too long
+        raise DataError(field, f"{str(path)[:60]}: {error.strerror}", "name a file") from error
+    if there and not found:
+        raise DataError(field, f"{path} is no file", "name a file")
+    if not found:
         near = [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else []
         raise DataError(field, f"{path} is not there", close_to(path.name, near))
     if path.suffix not in forms:

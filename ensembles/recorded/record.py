@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from ringtest import checked
-from ringtest.ensembles.candidates import Candidates, candidates
+from ringtest.ensembles.candidates import Candidates, Codes, candidates
 from ringtest.ensembles.texts import answers as texts
 from ringtest.ensembles.texts.ngrams import Embed
 from ringtest.errors import DataError, RingtestError, close_to
@@ -73,7 +73,8 @@ class Recorded:
             students: the same of a student, or name -> the same; the teacher's items in its order,
                 the number of samples may differ.
             cost: of a sample of the teacher, in any unit.
-            student_costs: of a sample of a student, in the same unit; or name -> cost.
+            student_costs: of a sample of a student, in the same unit; or name -> cost. Where only
+                one of both is given, budgets count the other's samples at the same cost.
             student_answers: [prompt][sample] texts of a student; or name -> the same.
             student_scores: (items, samples) scores that a student gives the *teacher's* candidates;
                 or name -> the same.
@@ -159,11 +160,14 @@ class Recorded:
             )
         if student.answers is None:
             return
-        if self.answers is None or len(student.answers) != len(self.answers[0]):
-            prompts = 0 if self.answers is None else len(self.answers[0])
+        if self.answers is None:
+            raise DataError(
+                f"student {name!r}", "has answers and the teacher none", "give answers="
+            )
+        if len(student.answers) != len(self.answers[0]):
             raise DataError(
                 f"student {name!r}: answers",
-                f"to {len(student.answers)} prompts, the teacher's are to {prompts}",
+                f"to {len(student.answers)} prompts, the teacher's are to {len(self.answers[0])}",
                 "give both the same prompts, in the same order",
             )
 
@@ -250,8 +254,18 @@ def _shape(c: Candidates) -> dict[str, Any]:
 def _bytes(c: Candidates | None) -> Sequence[bytes]:
     if c is None:
         return [b""]
-    parts = (c.correct, c.codes, c.scores)
+    parts = (c.correct, None if c.codes is None else _first_alike(c.codes), c.scores)
     return [_text(list(c.correct.shape)), *(b"" if p is None else p.tobytes() for p in parts)]
+
+
+def _first_alike(codes: Codes) -> Codes:
+    """Of each sample the first of its item with the same answer, whatever the answers' numbers."""
+    items, samples = codes.shape
+    first = np.zeros((items, int(codes.max()) + 1), np.int64)
+    rows = np.arange(items)[:, None]
+    # Of several that are put in one place the last stays
+    first[rows, codes[:, ::-1]] = np.arange(samples)[::-1]
+    return first[rows, codes]
 
 
 def _text(value: Any) -> bytes:

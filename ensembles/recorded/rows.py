@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from ringtest import compare
 from ringtest.ensemble_rows import ensemble_row
@@ -16,6 +18,7 @@ from ringtest.measure import Reading, RecordedMeasure
 from ringtest.measurement import Measurement
 
 Ends = tuple[float, float]
+NO_INTERVAL: Final = "no interval"
 
 
 def row(
@@ -79,8 +82,14 @@ def measured(estimate: Estimate) -> bool:
 
 def gained(estimate: Estimate) -> str:
     """A difference of shares with its interval: ``+3.4 points (+1.0 to +5.8)``."""
-    low, high = spread(estimate)
-    return f"{points(estimate.value)} points ({points(low)} to {points(high)})"
+    low, high = possible(spread(estimate))
+    ends = f"{points(low)} to {points(high)}" if math.isfinite(low) else NO_INTERVAL
+    return f"{points(estimate.value)} points ({ends})"
+
+
+def possible(ends: Ends) -> Ends:
+    """An interval of a difference of shares, cut to [-1, 1]; NaN stays NaN."""
+    return float(np.clip(ends[0], -1.0, 1.0)), float(np.clip(ends[1], -1.0, 1.0))
 
 
 def share(estimate: Estimate) -> str:
@@ -89,8 +98,9 @@ def share(estimate: Estimate) -> str:
 
 
 def level(value: float, low: float, high: float) -> str:
-    """The same of a share and the ends of its interval."""
-    return f"{percent(value, 1)} ({percents(low, high, 1)})"
+    """A share and the ends of its interval, of which one item has none."""
+    ends = percents(low, high, 1) if math.isfinite(low) else NO_INTERVAL
+    return f"{percent(value, 1)} ({ends})"
 
 
 def joined(sentences: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from ringtest.ensembles.candidates import Candidates
 from ringtest.ensembles.ceiling import doublings
 from ringtest.ensembles.measured import spread
 from ringtest.ensembles.recorded import Recorded
-from ringtest.ensembles.recorded.rows import gained, joined, measured, row, share
+from ringtest.ensembles.recorded.rows import gained, joined, measured, possible, row, share
 from ringtest.ensembles.selection import Gains
 from ringtest.errors import DataError
 from ringtest.estimate import NOTHING, Estimate
@@ -24,7 +24,12 @@ SMALL = margins.BENCHMARK
 
 
 def answer(g: Gains) -> Answer:
-    """Where the gain over a single sample comes from, as far as the intervals say."""
+    """Where the gain over a single sample comes from, as far as the intervals say.
+
+    ``open`` too where there is one sample: of one nothing could have been gained.
+    """
+    if g.k < 2:
+        return "open"
     if g.source == "aggregation and selection":
         return "both"
     if g.source in ("aggregation", "selection"):
@@ -35,7 +40,10 @@ def answer(g: Gains) -> Answer:
 
 def words(g: Gains, items: int) -> str:
     """The split in words, every number with its interval."""
-    said = [f"Of {items:,} items a single sample has {share(g.mean)} right."]
+    of = f"{items:,} {'item' if items == 1 else 'items'}"
+    said = [f"Of {of} a single sample has {share(g.mean)} right."]
+    if g.k < 2:
+        return joined([*said, _SINGLE])
     if measured(g.aggregation):
         said.append(f"The vote of {g.k} gains {gained(g.aggregation)}.")
     if measured(g.selection):
@@ -44,7 +52,11 @@ def words(g: Gains, items: int) -> str:
     else:
         said.append("No verifier was recorded, so nobody selected.")
     said.append(f"{share(g.unreachable)} of the items have no right sample among {g.k}.")
+    if not (measured(g.aggregation) or measured(g.selection)):
+        return joined([*said, "Without answers or scores no gain can be told."])
     said.append(_CONCLUSIONS[answer(g)])
+    if answer(g) == "selection" and not measured(g.aggregation):
+        said.append("No answers were recorded: what a vote would gain is not known.")
     if answer(g) == "aggregation" and measured(g.beyond_vote) and spread(g.beyond_vote)[1] >= SMALL:
         said.append("Whether the verifier adds to it is open.")
     return joined(said)
@@ -57,6 +69,7 @@ _CONCLUSIONS: dict[Answer, str] = {
     "neither": f"No gain of {100 * SMALL:g} points or more is left to either.",
     "open": "Too few items to tell whether there is a gain.",
 }
+_SINGLE = "One sample of an item leaves nothing to vote on or to pick from: draw more."
 
 
 @measure
@@ -108,7 +121,9 @@ class Selection(RecordedMeasure):
         told = {"words": words(found, theirs.items), "answer": answer(found), "k": found.k}
         if own is not None and mine is not None:
             told |= {"student_answer": answer(own), "student_k": own.k}
-        reasons = {"aggregation": "no answers were recorded", "recovery": found.recovery.reason}
+        reasons = {"aggregation": _NO_ANSWERS}
+        if theirs.scores is not None:
+            reasons |= {"beyond_vote": _NO_ANSWERS, "recovery": found.recovery.reason}
         rows = []
         for name, field in (
             ("gain by aggregation", "aggregation"),
@@ -120,7 +135,9 @@ class Selection(RecordedMeasure):
         ):
             pair = [_estimate(g, field) for g in (found, own)]
             low_is_better = field in ("missed", "unreachable")
-            ends = tuple(None if field == "unreachable" else spread(e) for e in pair)
+            ends = [None if field == "unreachable" else spread(e) for e in pair]
+            if field != "recovery":
+                ends = [None if e is None else possible(e) for e in ends]
             rows.append(
                 row(
                     self, name, *pair, seed=seed, lower=low_is_better,
@@ -132,6 +149,7 @@ class Selection(RecordedMeasure):
         return rows
 
 
+_NO_ANSWERS = "no answers were recorded"
 _NO_SCORES = "no scores of a verifier were recorded"
 
 

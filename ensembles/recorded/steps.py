@@ -24,9 +24,10 @@ def rows(recorded: Recorded, student: str | None, seed: int) -> list[Measurement
     if theirs is None or theirs.codes is None:
         return []
     entry = measures[MEASURE]
-    if theirs.items < 2:
-        why = "one item has no interval"
-        return [compare.failed_row(entry, TOLD_AS, compare.Failure("not_measurable", why))]
+    if theirs.items < 2 or theirs.samples < 2:
+        few = "item has no interval" if theirs.items < 2 else "sample of an item leaves no vote"
+        why = compare.Failure("not_measurable", f"one {few}")
+        return [compare.failed_row(entry, TOLD_AS, why)]
     found = waterfall(
         selection.mean_single(theirs),
         votes.majority(theirs, seed=seed).estimate,

@@ -103,7 +103,7 @@ def _panel(axes: Axes, panel: Rising) -> None:
                           color=svg.COLOURS[who], alpha=0.18, lw=0)  # fmt: skip
         axes.plot(places, values, lw=1.8, marker=marker, ms=4.5, mew=0, color=svg.COLOURS[who],
                   linestyle=svg.DASH[who])  # fmt: skip
-        limit = math.nan if panel.limit is None else float(getattr(panel.limit, who))
+        limit = tends_to(panel, who)
         if math.isfinite(limit):
             axes.axhline(limit, color=svg.COLOURS[who], lw=1, linestyle=(0, (1, 2)))
     ticks = _apart(places)
@@ -113,6 +113,14 @@ def _panel(axes: Axes, panel: Rising) -> None:
     axes.grid(axis="y")
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", length=0)
+
+
+def tends_to(panel: Rising, who: str) -> float:
+    """The limit of teacher or student; NaN where there is none, or where it may be anything."""
+    if panel.limit is None:
+        return math.nan
+    low, high = steps.span(panel.limit, f"{who}_interval")
+    return math.nan if low <= 0 and high >= 1 else float(getattr(panel.limit, who))
 
 
 def _apart(places: Sequence[float]) -> list[float]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ringtest.errors import ReportError, close_to
 from ringtest.files import (
+    check_writable,
     folder_name,
     load_json,
     make_folder,
     read_json,
+    too_long,
     write_atomically,
     write_json,
 )
@@ -43,6 +46,8 @@ SECTIONS: Final = (
 _AGAIN: Final = "run ringtest ensemble again"
 _SAID: Final = ("sentence", "words")
 """Params that hold a sentence for people."""
+_SAMPLES: Final = ("ensemble.waterfall", "candidates")
+"""Whose sentence is that of members otherwise: its mean member is a single sample."""
 _ORDER: Final = ("diversity", "texts", "waterfall", "selection", "verifier", "budget")
 """What is told first: was there anything, where is the student, whose is the gain, what next."""
 
@@ -84,11 +89,15 @@ class EnsembleReport:
 
     def words(self) -> str:
         """What was found, a sentence a line."""
+        from ringtest.reports import view
+
         several = len(self.students) > 1
         lines: dict[str, None] = {}
         for name, rows in self.students.items():
             for row in sorted(rows, key=_place):
-                about = f"{name}: " if several and math.isfinite(row.student) else ""
+                about = f"{view.student(name)}: " if several and math.isfinite(row.student) else ""
+                if (row.measure, row.condition) == _SAMPLES:
+                    about += "recorded samples: "
                 for said in (row.params.get(k) for k in _SAID):
                     if said:
                         lines[about + str(said)] = None
@@ -102,10 +111,8 @@ class EnsembleReport:
         stays, pages of an earlier run go; an ensemble.json that is none of ours is refused.
         """
         target = Path(folder)
-        before = check_place(target)
+        before = check_place(target, self.students)
         names = _files(self.students)
-        if len({name.lower() for name in names}) < len(names):
-            raise ReportError("student", "two names give one file name", "rename one of them")
         pages = dict(zip(names, map(self.page, self.students), strict=True))
         make_folder(target)
         write_json(target / FILE, self.data)
@@ -113,7 +120,8 @@ class EnsembleReport:
             write_atomically(target / file, page)
         for file in before:
             if file not in pages:
-                (target / file).unlink(missing_ok=True)
+                with suppress(OSError):
+                    (target / file).unlink()
         return target
 
     @classmethod
@@ -173,14 +181,23 @@ def _place(row: Measurement) -> int:
     return _ORDER.index(measure) if measure in _ORDER else len(_ORDER)
 
 
-def check_place(folder: Path) -> list[str]:
+def check_place(folder: Path, students: Collection[str | None] = ()) -> list[str]:
     """Pages that an earlier run wrote there.
 
-    Raises ReportError where ensemble.json would replace what is none of ours.
+    Raises ReportError where the folder cannot be written, where ensemble.json would replace what is
+    none of ours, and for names of students that make no names of files.
     """
+    check_writable(folder)
+    for name in students:
+        if name is not None and too_long(name):
+            raise ReportError("student", f"{name[:40]!r} makes no file name", "rename it")
+    taken: dict[str, str] = {}
+    for name, page in zip(students, _files(students), strict=True):
+        first = taken.setdefault(page.lower(), str(name))
+        if first != str(name):
+            what = f"{first!r} and {name!r} give one file name"
+            raise ReportError("student", what, "rename one of them")
     file = folder / FILE
-    if folder.exists() and not folder.is_dir():
-        raise ReportError(f"output folder {folder}", "is a file", "name a folder")
     if not file.exists():
         return []
     fix = "name another folder, or remove the file"

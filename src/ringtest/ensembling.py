@@ -65,7 +65,7 @@ def ensemble(
     if recorded is not None:
         recordings.check(recorded)
     if out is not None:
-        check_place(Path(out))
+        check_place(Path(out), [] if recorded is None else recorded.students)
     case = None
     if teacher is not None:
         # Not only models draw: importing a library for the first time may, too.
@@ -80,6 +80,8 @@ def ensemble(
             )
         if recorded is not None and case.students:
             recordings.check_names(recorded, case.students)
+        if out is not None:
+            check_place(Path(out), case.students)
     with bar(progress) as say:
         rows = _rows(case, recorded, seed, say)
     if not any(rows.values()):

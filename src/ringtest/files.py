@@ -182,16 +182,10 @@ def claim(
     Raises ReportError.
     """
     target = Path(folder)
-    if target.exists() and not target.is_dir():
-        raise ReportError(f"output folder {target}", "is a file", "name a folder")
-    # Nothing is made yet: an audit that fails leaves no trace.
-    nearest = next(p for p in (target, *target.absolute().parents) if p.exists())
-    if not os.access(nearest, os.W_OK) or not nearest.is_dir():
-        raise ReportError(f"output folder {target}", "cannot be written", "name another folder")
+    check_writable(target)
     files = _files(target, students)
     for name in students or ():
-        made = folder_name(name)
-        if len(made.encode()) > 200 or made in (FILE, PAGE):
+        if too_long(name) or folder_name(name) in (FILE, PAGE):
             raise ReportError("student", f"{name[:40]!r} makes no folder name", "rename it")
     if students is not None and len({str(f).lower() for f in files}) < len(files):
         raise ReportError("student", "two names give one folder name", "rename one of them")
@@ -202,6 +196,25 @@ def claim(
             raise ReportError(f"output folder {target}", f"holds a {FILE} of unknown origin", fix)
         if known != identity or file not in files:
             raise ReportError(f"output folder {target}", "belongs to another audit", fix)
+
+
+def check_writable(target: Path) -> None:
+    """Raise ReportError for a folder that cannot be made or written; nothing is made yet."""
+    try:
+        if target.exists() and not target.is_dir():
+            raise ReportError(f"output folder {target}", "is a file", "name a folder")
+        nearest = next(p for p in (target, *target.absolute().parents) if p.exists())
+        writable = nearest.is_dir() and os.access(nearest, os.W_OK)
+    except OSError as error:  # a name that is too long
+        shown = str(target)[:60]
+        raise ReportError(f"output folder {shown}", str(error.strerror), "name another") from error
+    if not writable:
+        raise ReportError(f"output folder {target}", "cannot be written", "name another folder")
+
+
+def too_long(student: str) -> bool:
+    """Whether a student's name makes no name of a file or folder."""
+    return len(folder_name(student).encode()) > 200
 
 
 def is_free(folder: str | os.PathLike[str], identity: dict[str, Any]) -> bool:

@@ -200,6 +200,20 @@ def spend(cost: float, accuracy: float, name: str = "m") -> Spend:
     return Spend(name, 1, cost, e, 0, 1)
 
 
+def test_a_vote_that_falls_is_judged_by_its_best_budget():
+    """One sample of the student beats the teacher; with more its vote tends to be wrong."""
+    rng = np.random.default_rng(0)
+    sure = np.repeat((np.arange(400) < 120)[:, None], 4, 1)
+    for share, label in ((0.4, "reached"), (0.3, "open"), (0.2, "no budget closes the gap")):
+        falling = rng.random((400, 256)) < share
+        mine, theirs = candidates(falling, ~falling), candidates(sure, ~sure)
+        ours, limit = curve(mine, "majority", "s"), majority_limit(mine)
+        assert limit.high < 0.3
+        found = gap(ours, limit, curve(theirs, "majority", "t"))
+        assert found.label == label
+        assert found.out_of_reach == ((1, 2, 4) if share == 0.2 else ())
+
+
 def test_the_pareto_front_by_comparing_all_pairs():
     rng = np.random.default_rng(3)
     spends = [
@@ -220,6 +234,8 @@ def test_the_pareto_front_by_comparing_all_pairs():
     assert list(front) == sorted(best, key=lambda s: s.cost)
     twins = pareto([spend(1, 0.5, "first"), spend(1, 0.5, "second"), spend(2, 0.5)])
     assert [s.name for s in twins] == ["first"]
+    rounded = pareto([spend(1, 0.5, "one"), spend(2, 0.5 + 1e-16 * 4, "two")])
+    assert [s.name for s in rounded] == ["one"]
 
 
 C = candidates([[1, 0], [0, 0]], [["a", "b"], ["a", "b"]])

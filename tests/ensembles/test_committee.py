@@ -121,6 +121,12 @@ def test_not_where_the_members_see_different_inputs():
 
 def test_an_ensemble_by_itself_has_rows_without_a_student(report):
     case = road.prepare(MEMBERS, None, ringtest.AuditData(X, Y), alone=True)
+    looked = [
+        [s.condition.id for s in alone.reduced(case.plan, students).stages]
+        for students in (True, False)
+    ]
+    # Where members disagree is only looked for on behalf of a student: it takes the longest
+    assert looked == [["clean", "attack.disagreement"], ["clean"]]
     (rows,) = alone.rows(case).values()
     both = {(r.measure, r.statistic): r for r in report.rows if r.area == "ensembles"}
     assert len(rows) == len(both)

@@ -94,6 +94,18 @@ def bomb():
     return made.getvalue()
 
 
+def lying():
+    """An array whose header says that it has terabytes."""
+    made = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        made, {"descr": "<f8", "fortran_order": False, "shape": (10**11, 10)}
+    )
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("correct.npy", made.getvalue() + bytes(80))
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
@@ -119,6 +131,9 @@ def bomb():
         ("a.jsonl", lines(COLUMNS) + "\n1", "line 3 is no object"),
         ("a.jsonl", lines(COLUMNS) + "\n{", "line 3: no JSON"),
         ("a.csv", "correct", "is of no known form"),
+        ("a.npz", lying(), "cannot be read as arrays"),
+        ("a.json", json.dumps({"correct": CORRECT, "score": SCORES}), "did you mean scores"),
+        ("a.json", json.dumps({"corect": CORRECT}), "did you mean correct"),
     ],
 )
 def test_a_broken_file_is_refused_in_a_line(write, monkeypatch, name, content, problem):
@@ -151,6 +166,28 @@ def test_files_that_are_too_large_or_not_there_are_refused(write, monkeypatch, t
     monkeypatch.setattr(files, "LARGEST", 10)
     with pytest.raises(RingtestError, match="more than 10 bytes"):
         files.load_candidates("x", path)
+
+
+def test_names_that_are_no_files_are_refused(tmp_path):
+    (tmp_path / "a.json").mkdir()
+    for name, problem in (("a.json", "is no file"), ("a" * 5000, "too long")):
+        with pytest.raises(RingtestError, match=problem) as error:
+            files.load_candidates("x", tmp_path / name)
+        assert len(str(error.value)) < 300
+
+
+def test_what_is_wrong_is_told_before_a_verifier_is_asked(write):
+    def never(item, text):
+        raise AssertionError("was asked")
+
+    for told, problem in (
+        ({"correct": [[2, 0, 1]] * 2}, "correct: has values"),
+        ({"correct": CORRECT, "texts": [["a"], ["b"]]}, "texts of shape"),
+        ({"correct": CORRECT, "texts": [["a"], ["b", "c"]]}, "texts: item 1 has 2"),
+    ):
+        path = write("a.json", json.dumps({"texts": ANSWERS, **told}))
+        with pytest.raises(RingtestError, match=problem):
+            files.load_candidates("x", path, never)
 
 
 def test_scores_stand_in_the_file_or_come_from_a_verifier(write):

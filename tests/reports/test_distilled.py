@@ -239,7 +239,8 @@ def test_texts_speak_beside_members_and_alone(ensembles):
     assert alone.look.word == "no"
     both = distilled.section([*ensembles.diversity(), *text_rows]).questions[0]
     assert both.look.word == "in part"
-    assert alone.sentence in both.sentence
+    assert f"By what they wrote: {alone.sentence}" in both.sentence
+    assert "By what" not in alone.sentence
 
 
 def test_pictures_have_ids_of_their_own(ensembles):

@@ -70,6 +70,28 @@ def test_what_could_not_be_measured_says_why(fakes, ensembles):
     assert "not measurable" in words(both)
 
 
+def test_texts_alone_have_a_headline(ensembles):
+    told = {"answer": "one", "words": "one opinion held 3 times", "members": 3}
+    rows = [ensembles.ensemble_row("ensemble.texts", "answers", "votes", 1.02, **told)]
+    said = distilled.section(rows).headline
+    assert said == "One opinion held 3 times: 1.0 effective votes of 3 (1.0 to 1.0)."
+    assert distilled.teacher_words(rows) == said
+
+
+def test_a_selection_that_nobody_measured_is_not_in_the_headline(ensembles):
+    told = {"answer": "aggregation", "words": "The vote of 8 gains +9.0 points."}
+    gain = ensembles.ensemble_row("ensemble.selection", "candidates", "gain by selection", NAN)
+    gain.params, gain.reason = told, "no scores of a verifier were recorded"
+    gain.status = "not_measurable"
+    section = distilled.section([gain])
+    assert section.headline == "Nothing of it could be measured."
+    asked = next(q for q in section.questions if q.key == "selection")
+    assert asked.look is answers.NOT_MEASURABLE
+    assert asked.sentence == f"No scores of a verifier were recorded. {told['words']}"
+    single = ensembles.ensemble_row("ensemble.selection", "candidates", "pass@k", 0.5, severity=1.0)
+    assert "None of the questions" in distilled.section([gain, single]).headline
+
+
 def test_an_unknown_answer_is_none(ensembles):
     rows = ensembles.diversity(answer="splendid")
     asked = distilled.section(rows).questions[0]

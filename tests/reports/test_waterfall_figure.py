@@ -158,6 +158,15 @@ def test_curves_follow_the_rows(ensembles, drawn):
     _apart(figure)
 
 
+def test_a_limit_that_may_be_anything_is_not_drawn(ensembles):
+    rows = ensembles.samples()
+    (limit,) = [r for r in rows if r.statistic == "limit of the majority"]
+    limit.params["student_interval"] = [0.0, 1.0]
+    panel = next(p for p in samples.rising(rows) if p.limit is not None)
+    assert samples.tends_to(panel, "teacher") == limit.teacher
+    assert math.isnan(samples.tends_to(panel, "student"))
+
+
 def test_no_curves_without_several_budgets(ensembles):
     rows = [r for r in ensembles.samples() if r.severity in (None, 1)]
     assert samples.curves(rows, "id") is None

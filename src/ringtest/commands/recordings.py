@@ -70,4 +70,4 @@ def _verifier(name: str | None, where: Path) -> Any:
         raise ConfigError(field, f"{name!r} is not known", close_to(name, files.VERIFIERS))
     found: Any = loading.find(field, name, where)
     # UnitTests, say, with its usual limits
-    return found() if isinstance(found, type) else found
+    return loading.call(field, name, where) if isinstance(found, type) else found
