@@ -9,8 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from ringtest import estimate as estimates
-from ringtest.condition import Condition
-from ringtest.data import AuditData
 from ringtest.ensembles import ambiguity, diversity
 from ringtest.ensembles.ambiguity import Ambiguity
 from ringtest.ensembles.diversity import Diversity
@@ -20,7 +18,6 @@ from ringtest.estimate import NOTHING, Array, Estimate
 from ringtest.evidence import Evidence
 from ringtest.inference import interval, standard_error
 from ringtest.measure import Committee, EnsembleMeasure, Reading, Setting, measure
-from ringtest.tasks import AnyTask
 
 _PAIRS: Final = {
     "correlation of errors": "rho",
@@ -63,11 +60,6 @@ class CommitteeDiversity(EnsembleMeasure):
     about = "how much the members of the ensemble differ: effective votes, pairs, what a mean gains"
     range = (-np.inf, np.inf)
     source = "Kuncheva & Whitaker 2003; Wood et al. 2023, arXiv:2301.03962; Goel et al. 2025"
-
-    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
-        """Embeddings share no axes; targets must hold."""
-        holds = condition.keeps_targets and condition.keeps_rows and task.targets is not None
-        return task.name != "embedding" and holds
 
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """A reading a statistic, ``effective votes`` first."""

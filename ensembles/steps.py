@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ringtest.condition import Condition
-from ringtest.data import AuditData
 from ringtest.ensembles import transfer
 from ringtest.ensembles.measured import plain
 from ringtest.ensembles.waterfall import Step, Waterfall, sentence, waterfall
 from ringtest.estimate import NOTHING, Array, mean, row_mean
 from ringtest.evidence import Evidence
 from ringtest.measure import Committee, EnsembleMeasure, NotMeasurable, Reading, Setting, measure
-from ringtest.tasks import AnyTask
 
 
 @measure
@@ -44,11 +41,6 @@ class EnsembleWaterfall(EnsembleMeasure):
     unit = "score"
     source = "Stanton et al. 2021, arXiv:2106.05945"
     controlled = True
-
-    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
-        """Embeddings share no axes; targets must hold."""
-        holds = condition.keeps_targets and condition.keeps_rows and task.targets is not None
-        return task.name != "embedding" and holds
 
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """A reading a step."""

