@@ -32,6 +32,7 @@ from ringtest import config, margins
 from ringtest.condition import conditions
 from ringtest.gates.gate_file import load_policy
 from ringtest.measure import measures
+from ringtest.reports import console_distilled, distilled
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
@@ -183,6 +184,16 @@ def test_the_example_shows_what_it_says(example: dict[str, Any]) -> None:
     # The sentence that the page takes apart is one of those that it shows.
     assert quoted
     assert quoted.group(1).replace("\n> ", " ") in shown[0]
+
+
+def test_the_first_part_of_the_example_says_what_is_quoted(example: dict[str, Any]) -> None:
+    report = example["report"]
+    section = distilled.section(report.verdict.rows, report.verdict)
+    assert section is not None
+    (steps,) = section.waterfalls
+    found = re.findall(r"(?:^> .*\n)+", (ROOT / EXAMPLE).read_text("utf-8"), re.M)
+    quoted = {masked(lines.replace("> ", "")) for lines in found}
+    assert {masked(section.headline), masked(console_distilled.way(steps))} <= quoted
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p != EXAMPLE and program(p) and not files(p)])
